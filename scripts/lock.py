@@ -1,0 +1,36 @@
+"""Compile requirements/*.txt from pyproject.toml: hashes in, index lines and hosts out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMON = (
+    "--generate-hashes",
+    "--strip-extras",
+    "--allow-unsafe",  # pip-tools needs pip and setuptools: they get their hash like all others
+    "--no-emit-index-url",
+    "--no-emit-trusted-host",
+    "--no-emit-find-links",
+    "--quiet",
+)
+FILES = {
+    "requirements/runtime.txt": (),
+    # What builds the project is pinned too, so that installing it fetches nothing.
+    "requirements/dev.txt": ("--extra=dev", "--build-deps-for=editable"),
+}
+
+
+def main() -> int:
+    for name, extra in FILES.items():
+        command: list[str | Path] = [Path(sys.executable).with_name("pip-compile"), *COMMON]
+        command += [*extra, *sys.argv[1:]]
+        subprocess.run([*command, f"--output-file={name}", "pyproject.toml"], cwd=ROOT, check=True)
+        print(f"{name}: {(ROOT / name).read_text().count('==')} packages")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

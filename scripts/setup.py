@@ -1,0 +1,81 @@
+"""`make setup`: prepare a machine for the demo and the tests.  Safe to repeat, quick when done.
+
+Three parts, each checked before anything is done: system packages, `.venv`, and qBittorrent 5.1 in
+the cache folder.  Only the standard library is used; nothing else is there yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts import client_tree, environment, machine
+from scripts.steps import SetupError, say
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make setup", description=__doc__)
+    parser.add_argument("--mounts", action="store_true", help="also insist on the right to mount")
+    options = parser.parse_args()
+    try:
+        prepare(ROOT, client_tree.cache_folder())
+        if options.mounts:
+            insist_on_rights()
+    except SetupError as why:
+        say(str(why))
+        return 2
+    return 0
+
+
+def prepare(root: Path, cache: Path) -> None:
+    """Bring the machine to where `make demo` and `make test` run."""
+    began = time.monotonic()
+    if is_ready(root, cache):
+        say(f"nothing to do ({time.monotonic() - began:.2f} s)")
+        return
+    with only_one(cache):  # another set-up may have done it all while this one waited
+        packages = machine.missing_packages()
+        if packages:
+            machine.install_packages(packages, cache / "apt.log")
+        environment.build(root, cache / "pip.log")
+        client_tree.build(cache)
+    say(f"ready in {time.monotonic() - began:.1f} s")
+
+
+def is_ready(root: Path, cache: Path) -> bool:
+    return (
+        environment.is_current(root)
+        and client_tree.is_complete(cache / client_tree.NAME)
+        and not machine.missing_packages()
+    )
+
+
+def insist_on_rights() -> None:
+    missing = machine.missing_rights()
+    if missing:
+        rows = "\n".join(f"  {row}" for row in missing)
+        raise SetupError(f"everything is installed, and the tests still miss:\n{rows}")
+
+
+@contextmanager
+def only_one(cache: Path) -> Iterator[None]:
+    """One set-up at a time for this cache; the kernel frees the lock when a process dies."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "setup.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another set-up is running; waiting for it ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The truth: a catalog of every file, and the only code that changes files."""

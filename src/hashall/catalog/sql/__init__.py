@@ -1,0 +1,1 @@
+"""The catalog's migrations: numbered files, applied in order, each in one transaction."""

@@ -1,0 +1,1 @@
+"""The controller: rules that react to what qBittorrent does."""

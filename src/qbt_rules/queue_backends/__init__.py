@@ -1,0 +1,1 @@
+"""Where jobs are kept.  All SQL and all Redis commands about jobs are in here."""

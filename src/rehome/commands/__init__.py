@@ -1,0 +1,1 @@
+"""The commands of rehome, one module a group.  Everything heavy is imported where it is used."""
