@@ -1,0 +1,349 @@
+"""Writing what a scan finds: many rows a statement, in path order, many folders a transaction.
+
+Secondary indexes are dropped when a scan brings far more than there is, and made again when its
+last row is in: live, they take most of the time of a large load.  A scan that is killed meanwhile
+leaves a correct catalog with slow questions; the next scan makes them again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE, Index, create_index
+from hashall.catalog.files import FileTable
+from hashall.catalog.scan_reads import lacks_hash
+from hashall.model import RelPath
+from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, Stamp, Unread
+from seedkeep import clock
+from seedkeep.sqlite import Database, to_db
+
+LARGE_LOAD = 50_000  # rows; below it, indexes stay
+FOLDERS_REMEMBERED = 50_000
+CACHE_KIB = 64 * 1024
+PAGES_PER_CHECKPOINT = 16_384  # 64 MiB
+
+_SAME = "(size = excluded.size AND mtime_ns = excluded.mtime_ns)"
+_READ = "(sha256 IS NOT NULL OR quick_hash IS NOT NULL)"
+# Whether the bytes are taken for the same, and which ctime stands in the row then.  With QUICK the
+# old one stays until samples were compared, so a scan that is killed before forgets nothing.
+_KEEPS = {
+    DriftPolicy.METADATA: _SAME,
+    DriftPolicy.FULL: f"{_SAME} AND (ctime_ns = excluded.ctime_ns OR NOT {_READ})",
+    DriftPolicy.QUICK: f"{_SAME} AND (ctime_ns = excluded.ctime_ns OR sha256 IS NULL"
+    " OR quick_hash IS NOT NULL)",
+}
+_CTIME = {
+    DriftPolicy.METADATA: "excluded.ctime_ns",
+    DriftPolicy.FULL: "excluded.ctime_ns",
+    DriftPolicy.QUICK: f"iif({_SAME} AND quick_hash IS NOT NULL, ctime_ns, excluded.ctime_ns)",
+}
+
+# (inode, size, mtime_ns, quick hash to compare with or None, folder, name, counted as unchanged)
+Waiting = tuple[int, int, int, str | None, str | bytes, str | bytes, int]
+
+
+@dataclass
+class CatalogLoad:
+    """One place of one scan."""
+
+    db: Database
+    device_id: int
+    drift: DriftPolicy
+    _folders: dict[RelPath, int] = field(default_factory=dict)
+    # Of (inode, size, mtime_ns), hashed: a first scan adds millions.
+    _gone: Counter[int] = field(default_factory=Counter)
+    _added: array[int] = field(default_factory=lambda: array("q"))
+    _suspects: set[int] = field(default_factory=set)  # inodes that lost a name
+    _asked: set[Index] = field(default_factory=set)  # indexes whose table was counted
+
+    def __post_init__(self) -> None:
+        self.files = FileTable(self.db, self.device_id)
+        self._now = clock.iso(clock.now())
+        n, drift = self.device_id, self.drift
+        self._put_names = f"""
+            INSERT INTO names_{n} (dir_id, name, inode, first_seen_at) VALUES (?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET inode = excluded.inode, gone_at = NULL
+        """
+        keep = ", ".join(
+            f"{column} = iif({_KEEPS[drift]}, {column}, {empty})"
+            for column, empty in (
+                ("sha256", "NULL"),
+                ("quick_hash", "NULL"),
+                ("hashed_at", "NULL"),
+                ("racy", "0"),
+            )
+        )
+        self._put_stamps = f"""
+            INSERT INTO inodes_{n} (inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO UPDATE SET
+                   size = excluded.size, mtime_ns = excluded.mtime_ns, nlink = excluded.nlink,
+                   mode = excluded.mode, uid = excluded.uid, gid = excluded.gid,
+                   ctime_ns = {_CTIME[drift]}, {keep}
+        """
+
+    def begin(self) -> None:
+        """Take what an earlier scan may have left: missing indexes, names without an end."""
+        self.db.script("""
+            CREATE TEMP TABLE IF NOT EXISTS scan_waiting (
+                inode INTEGER PRIMARY KEY, ctime_ns INTEGER, dir_id INTEGER, name ANY, same INTEGER
+            ) STRICT;
+            DELETE FROM temp.scan_waiting
+        """)
+        self.make_indexes()
+
+    def knows(self, relpath: RelPath) -> bool:
+        """Whether there is anything at or below a directory."""
+        return self.files.dir_id(relpath) is not None
+
+    # -- names and inodes
+
+    def write(self, changes: Iterable[FolderChange]) -> int:
+        """Record how directories differ; returns how many names went with whole directories."""
+        names: list[tuple[Any, ...]] = []
+        stamps: list[Stamp] = []
+        waiting: list[tuple[Any, ...]] = []
+        lost, now, named = 0, self._now, (Difference.NEW, Difference.OTHER)
+        for change in changes:
+            dir_id, files = change.dir_id, change.files
+            if dir_id is None:
+                dir_id = self._folder(change.relpath)
+            stamps += [stamp for _, _, stamp in files]
+            names += [(dir_id, name, stamp[0], now) for name, what, stamp in files if what in named]
+            waiting += [
+                (stamp[0], stamp[3], dir_id, name, what is Difference.TOUCHED)
+                for name, what, stamp in files
+            ]
+            self._added.extend(
+                [hash(stamp[:3]) for _, what, stamp in files if what is Difference.NEW]
+            )
+            if change.gone or change.gone_dirs or change.replaced:
+                lost += self._forget(dir_id, change)
+        self._drop_when_large(NAMES_BY_INODE, len(self._added))
+        self.db.executemany(self._put_names, names)
+        self.db.executemany(self._put_stamps, stamps)
+        self._put_waiting(waiting)
+        return lost
+
+    def note_unread(self, unread: Sequence[Unread]) -> None:
+        self._put_waiting([(u.inode, u.ctime_ns, u.dir_id, to_db(u.name), True) for u in unread])
+
+    def vanished(self, relpath: RelPath) -> int:
+        """A directory went during the walk; returns how many names went with it."""
+        gone = self.files.dir_id(relpath)
+        return 0 if gone is None else self._drop_tree(gone)
+
+    def settle_moves(self) -> int:
+        """How many of the new names are old ones that went elsewhere.  Asked once, at the end."""
+        moved = 0
+        if self._gone:
+            for key in self._added:
+                if self._gone[key] > 0:
+                    self._gone[key] -= 1
+                    moved += 1
+        self._gone.clear()
+        self._added = array("q")
+        return moved
+
+    def forget_nameless(self, *, all_of_them: bool) -> None:
+        """Inodes that lost their last name: their numbers are given again to other files."""
+        if all_of_them:
+            self.files.forget_nameless_inodes()
+            return
+        n = self.device_id
+        self.db.executemany(
+            f"""
+            DELETE FROM inodes_{n} WHERE inode = ?1 AND NOT EXISTS (
+                SELECT 1 FROM names_{n} WHERE inode = ?1 AND gone_at IS NULL
+            )
+            """,
+            [(inode,) for inode in sorted(self._suspects)],
+        )
+
+    def _forget(self, dir_id: int, change: FolderChange) -> int:
+        n = self.device_id
+        for gone in change.gone:
+            self._gone[hash(gone[1:])] += 1
+            self._suspects.add(gone.inode)
+        if change.gone:
+            self.db.executemany(
+                f"""
+                UPDATE names_{n} SET gone_at = ?
+                 WHERE dir_id = ? AND name = ? AND gone_at IS NULL
+                """,
+                [(self._now, dir_id, to_db(gone.name)) for gone in change.gone],
+            )
+        self._suspects.update(change.replaced)
+        return sum(self._drop_tree(gone_dir) for gone_dir in change.gone_dirs)
+
+    def _drop_tree(self, dir_id: int) -> int:
+        for key in self.files.bytes_below(dir_id):
+            self._gone[hash(key)] += 1
+            self._suspects.add(key[0])
+        return self.files.drop_tree(dir_id)
+
+    def _folder(self, relpath: RelPath) -> int:
+        known = self._folders.get(relpath)
+        if known is None:
+            above = relpath.rpartition("/")[0]
+            parent = self._folders.get(above) if relpath else None
+            known = self.files.ensure_dir(relpath, parent_id=parent)
+            if len(self._folders) >= FOLDERS_REMEMBERED:
+                self._folders.clear()
+            self._folders[relpath] = known
+        return known
+
+    # -- what has to be read
+
+    def _put_waiting(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self.db.executemany("INSERT OR IGNORE INTO temp.scan_waiting VALUES (?, ?, ?, ?, ?)", rows)
+
+    def waiting_totals(self, mode: HashMode) -> tuple[int, int]:
+        """(inodes, bytes) still to be read."""
+        row = self.db.one(f"SELECT count(*), coalesce(sum(i.size), 0) {self._waiting_rows(mode)}")
+        assert row is not None
+        self._drop_when_large(INODES_BY_BYTES, row[0])
+        return row[0], row[1]
+
+    def waiting(self, mode: HashMode, page: int = 2000) -> Iterator[Waiting]:
+        """In the order of the inodes, which is close to the order on the platter.
+
+        A page at a time, so that no statement stays open over a commit.
+        """
+        last = -(2**63)
+        while True:
+            rows = self.db.tuples(
+                f"""
+                SELECT w.inode, i.size, i.mtime_ns,
+                       iif({lacks_hash(mode)}, NULL, i.quick_hash),
+                       d.path, w.name, w.same
+                  {self._waiting_rows(mode)} AND w.inode > ? ORDER BY w.inode LIMIT {page}
+                """,
+                (last,),
+            )
+            found: list[Any] = list(rows)
+            if not found:
+                return
+            last = found[-1][0]
+            yield from found
+
+    def _waiting_rows(self, mode: HashMode) -> str:
+        n = self.device_id
+        return f"""
+            FROM temp.scan_waiting AS w CROSS JOIN inodes_{n} AS i USING (inode)
+                 CROSS JOIN dirs_{n} AS d USING (dir_id)
+           WHERE (w.ctime_ns <> i.ctime_ns OR {lacks_hash(mode)})
+        """
+
+    def put_reads(
+        self, rows: Sequence[tuple[str | None, str, bool, int, int, int, int, int]]
+    ) -> None:
+        """Store hashes of inodes that still have the bytes that were listed.
+
+        Rows of (sha256, quick hash, racy, ctime_ns, nlink, inode, size, mtime_ns).
+        """
+        self.db.executemany(
+            f"""
+            UPDATE inodes_{self.device_id}
+               SET sha256 = ?, quick_hash = ?, racy = ?, ctime_ns = ?, nlink = ?,
+                   hashed_at = '{clock.iso(clock.now())}'
+             WHERE inode = ? AND size = ? AND mtime_ns = ?
+            """,
+            rows,
+        )
+
+    def put_confirmed(self, rows: Sequence[tuple[int, int, int, int, int]]) -> None:
+        """Samples are as they were: the new ctime means no other bytes.
+
+        Rows of (ctime_ns, nlink, inode, size, mtime_ns).
+        """
+        self.db.executemany(
+            f"""
+            UPDATE inodes_{self.device_id} SET ctime_ns = ?, nlink = ?
+             WHERE inode = ? AND size = ? AND mtime_ns = ?
+            """,
+            rows,
+        )
+
+    def want_twins(self, relpath: RelPath, device_ids: Sequence[int]) -> None:
+        """Wait for a SHA-256: what may have a twin on any of these devices, and payloads.
+
+        Only inodes with a name at or below `relpath` can be read by this scan.
+        """
+        n = self.device_id
+        sampled = " UNION ALL ".join(
+            f"SELECT size, quick_hash FROM inodes_{k} WHERE quick_hash IS NOT NULL"
+            for k in device_ids
+        )
+        here, below = to_db(relpath), to_db(relpath + "/")
+        self.db.execute("DELETE FROM temp.scan_waiting")
+        self.db.execute(
+            f"""
+            WITH doubled AS MATERIALIZED (
+                SELECT size, quick_hash FROM ({sampled})
+                 GROUP BY size, quick_hash HAVING count(*) > 1
+            ), wanted AS MATERIALIZED (
+                SELECT i.inode FROM inodes_{n} AS i JOIN doubled USING (size, quick_hash)
+                 WHERE i.sha256 IS NULL
+                UNION SELECT inode FROM torrent_files WHERE device_id = {n}
+                UNION SELECT m.inode FROM payload_members AS m JOIN payloads USING (payload_id)
+                 WHERE device_id = {n}
+            )
+            INSERT OR IGNORE INTO temp.scan_waiting
+            SELECT i.inode, i.ctime_ns, n.dir_id, n.name, 0
+              FROM wanted JOIN inodes_{n} AS i USING (inode)
+              JOIN names_{n} AS n USING (inode) JOIN dirs_{n} AS d USING (dir_id)
+             WHERE i.sha256 IS NULL AND n.gone_at IS NULL
+               AND (:here = '' OR d.path = :here
+                    OR substr(CAST(d.path AS BLOB), 1, length(CAST(:below AS BLOB)))
+                       = CAST(:below AS BLOB))
+            """,
+            {"here": here, "below": below},
+        )
+
+    # -- indexes
+
+    def _drop_when_large(self, index: Index, rows: int) -> None:
+        if rows < LARGE_LOAD or index in self._asked:
+            return
+        self._asked.add(index)  # once: counting a large table takes a while
+        row = self.db.one(f"SELECT count(*) FROM {index.table}_{self.device_id}")
+        assert row is not None
+        if 2 * rows > row[0]:
+            self.db.execute(f"DROP INDEX IF EXISTS {index.of(self.device_id)}")
+
+    def make_names_index(self) -> None:
+        create_index(self.db, self.device_id, NAMES_BY_INODE)
+
+    def make_indexes(self) -> None:
+        """Those that are missing."""
+        self.make_names_index()
+        create_index(self.db, self.device_id, INODES_BY_BYTES)
+
+
+# For a scan: a power cut may take its last commits (the next one finds the same), no others'.
+# Its names are written after their folders, so a look for the folder at each of them tells nothing.
+_PRAGMAS = {
+    "synchronous": 1,
+    "wal_autocheckpoint": PAGES_PER_CHECKPOINT,
+    "cache_size": -CACHE_KIB,
+    "foreign_keys": 0,
+}
+
+
+@contextmanager
+def large_writes(db: Database) -> Iterator[None]:
+    rows = [db.one(f"PRAGMA {name}") for name in _PRAGMAS]
+    before = [row[0] for row in rows if row is not None]
+    for name, value in _PRAGMAS.items():
+        db.script(f"PRAGMA {name} = {value}")
+    try:
+        yield
+    finally:
+        for name, value in zip(_PRAGMAS, before, strict=True):
+            db.script(f"PRAGMA {name} = {value}")

@@ -1,0 +1,107 @@
+"""From a path that a person or the client says to a place in the catalog, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hashall.catalog import Catalog
+from hashall.model import Device, Place, RelPath
+from hashall.pathing import Located, MountTable
+from seedkeep.errors import Misused, SeedError
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A path together with the device and the place that it means."""
+
+    device: Device
+    located: Located
+
+    @property
+    def place(self) -> Place:
+        return Place(self.device.device_id, self.located.relpath)
+
+    @property
+    def abspath(self) -> Path:
+        return Path(self.located.abspath)
+
+
+@dataclass
+class Places:
+    """Catalog and mounts, read together; holds one look at the mounts."""
+
+    catalog: Catalog
+    mounts: MountTable
+    _devices: dict[str, Device] = field(default_factory=dict)
+    _sighted: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def find(self, path: Path) -> Spot:
+        """Locate an existing path; its filesystem enters the catalog when it is new there.
+
+        Raises:
+            OSError: The path is not there or may not be read.
+            UnknownFilesystem: Its mount cannot be made sense of.
+        """
+        return self._spot(self.mounts.locate(path))
+
+    def known(self, path: Path) -> Spot:
+        """Locate an existing path on a filesystem that was scanned; writes nothing.
+
+        Raises:
+            OSError: The path is not there or may not be read.
+            Misused: The catalog does not know its filesystem.
+            UnknownFilesystem: Its mount cannot be made sense of.
+        """
+        located = self.mounts.locate(path)
+        device = self.catalog.devices.by_key(located.identity.fs_key)
+        if device is None:
+            raise Misused(
+                f"the catalog does not know the filesystem of {path}",
+                detail=located.identity.fs_key,
+                hint=f"hashall scan {path if path.is_dir() else path.parent}",
+            )
+        return Spot(device, located)
+
+    def find_missing(self, path: Path) -> Spot:
+        """The same for a path that need not exist yet."""
+        return self._spot(self.mounts.locate_missing(path))
+
+    def abspath(self, place: Place) -> Path | None:
+        """A path that shows this place here and now; None when no mount does."""
+        device = self.catalog.devices.get(place.device_id)
+        found = self.mounts.to_abspath(
+            device.fs_key, place.relpath, preferred=device.preferred_mount_point
+        )
+        return None if found is None else Path(found)
+
+    def mount_points_of(self, fs_key: str) -> tuple[str, ...]:
+        """Mount points that show this filesystem here and now, sorted."""
+        found = set()
+        for mount in self.mounts.mounts:
+            try:
+                located = self.mounts.locate(mount.mount_point)
+            except (OSError, SeedError):
+                continue  # not ours to read, or hidden below another mount
+            if located.identity.fs_key == fs_key and located.mount_point == mount.mount_point:
+                found.add(mount.mount_point)
+        return tuple(sorted(found))
+
+    def shown(self, device_id: int, path: RelPath) -> str:
+        """A place in words: its absolute path, or device and path when no mount shows it."""
+        found = self.abspath(Place(device_id, path))
+        return str(found) if found else f"{path} on device {device_id} (not mounted)"
+
+    def _spot(self, located: Located) -> Spot:
+        identity = located.identity
+        device = self._devices.get(identity.fs_key)
+        if device is None:
+            device = self.catalog.devices.register(
+                identity.fs_key, identity.fs_type, stable=identity.stable
+            )
+            self._devices[identity.fs_key] = device
+        sighting = (identity.fs_key, located.st_dev, located.mount_point)
+        if sighting not in self._sighted:
+            self.catalog.devices.sighted(device.device_id, *sighting[1:])
+            self._sighted.add(sighting)
+        return Spot(device, located)

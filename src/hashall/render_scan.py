@@ -1,0 +1,91 @@
+"""A scan as text for people: what it is doing, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from hashall.scan_model import ScanState, ScanSummary
+from seedkeep import clock
+from seedkeep.progress import Progress
+from seedkeep.text import printable
+from seedkeep.units import format_duration, format_size
+
+MOST_LINES = 20
+
+
+@contextmanager
+def scan_progress(as_json: bool) -> Iterator[Callable[[ScanState], None]]:
+    with Progress("scanning", unit="files", as_json=as_json) as progress:
+        speed = _Speed()
+
+        def show(state: ScanState) -> None:
+            progress.describe(_doing(state, speed))
+            done = state.summary.seen + state.summary.hashes.files + state.summary.hashes.sampled
+            progress.advance(done - progress.done)
+
+        yield show
+
+
+class _Speed:
+    """Bytes a second since the reading began, and what that means for the rest."""
+
+    def __init__(self) -> None:
+        self._begun: tuple[float, int] | None = None
+
+    def of(self, state: ScanState) -> float:
+        now, left = clock.monotonic(), state.waiting_bytes - state.read_bytes
+        if self._begun is None or left > self._begun[1]:  # another root
+            self._begun = (now, left)
+        return (self._begun[1] - left) / max(now - self._begun[0], 0.001)
+
+
+def _doing(state: ScanState, speed: _Speed) -> str:
+    where = f"{printable(state.root)} (device {printable(state.device)})"
+    if not state.hashing:
+        return f"walking {where}: {counted(state.summary.seen, 'file')}"
+    rate = speed.of(state)
+    left = state.waiting_bytes - state.read_bytes
+    words = [f"{counted(state.waiting, 'file')} to go", format_size(max(left, 0))]
+    if rate > 0:
+        words += [
+            f"{format_size(int(rate))}/s",
+            f"{format_duration(timedelta(seconds=round(max(left, 0) / rate)))} left",
+        ]
+    return f"hashing {where}: {', '.join(words)}"
+
+
+def scan_summary(summary: ScanSummary) -> str:
+    lines = [f"scanned {printable(root.path)} (device {root.device_id})" for root in summary.roots]
+    lines.append(
+        f"{summary.added} added, {summary.changed} changed, {summary.unchanged} unchanged,"
+        f" {summary.moved} moved, {summary.deleted} deleted"
+    )
+    hashes = summary.hashes
+    lines.append(f"{counted(hashes.files, 'file')} hashed ({format_size(hashes.bytes)})")
+    if hashes.sampled:
+        lines.append(f"samples of {counted(hashes.sampled, 'file')} read")
+    lines += [f"skipped {count}: {reason}" for reason, count in sorted(summary.skipped.items())]
+    lines += short_list(
+        f"{len(summary.unreadable)} could not be read; what is below them is not covered:",
+        [f"{path}: {reason}" for path, reason in sorted(summary.unreadable.items())],
+    )
+    lines += short_list(
+        f"{len(hashes.changing)} changed while they were read and have no hash; scan again later:",
+        sorted(hashes.changing),
+    )
+    return "\n".join(lines)
+
+
+def short_list(title: str, lines: list[str]) -> list[str]:
+    """A title and the first of the lines; nothing when there are none."""
+    if not lines:
+        return []
+    shown = [f"  {printable(line)}" for line in lines[:MOST_LINES]]
+    more = len(lines) - len(shown)
+    return [title, *shown, *([f"  … and {more} more (--json lists all)"] if more else [])]
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

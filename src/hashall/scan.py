@@ -1,0 +1,358 @@
+"""Fill the catalog from the disk: walk, compare, hash what is new, write.
+
+A scan may be stopped at any moment.  Names are written as directories are read and hashes as they
+come, so the next scan goes on where this one ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from hashall.catalog.scan_load import CatalogLoad, large_writes
+from hashall.catalog.scans import is_at_or_below
+from hashall.model import RelPath
+from hashall.places import Places, Spot
+from hashall.scan_crew import Crew
+from hashall.scan_hash import BATCH_FILES, ReadQueue
+from hashall.scan_model import (
+    DriftPolicy,
+    Findings,
+    HashMode,
+    Progress,
+    ScannedRoot,
+    ScanOptions,
+    ScanState,
+    ScanSummary,
+    WalkPlace,
+)
+from hashall.scan_work import WalkTask
+from seedkeep import clock
+from seedkeep.errors import Misused, SeedError
+from seedkeep.sqlite import transaction
+
+__all__ = [
+    "DriftPolicy",
+    "HashMode",
+    "Progress",
+    "ScanOptions",
+    "ScanState",
+    "ScanSummary",
+    "ScannedRoot",
+    "check_roots",
+    "scan",
+]
+
+# Kernel interfaces, not content.
+PSEUDO_FILESYSTEMS = frozenset(
+    [
+        "proc",
+        "sysfs",
+        "devtmpfs",
+        "devpts",
+        "cgroup",
+        "cgroup2",
+        "securityfs",
+        "debugfs",
+        "tracefs",
+        "bpf",
+        "pstore",
+        "mqueue",
+        "hugetlbfs",
+        "configfs",
+        "fusectl",
+        "binfmt_misc",
+        "autofs",
+        "efivarfs",
+        "nsfs",
+        "rpc_pipefs",
+    ]
+)
+SECONDS_PER_COMMIT = 1.0
+CHANGES_PER_COMMIT = 20_000  # rows, about
+ENTRIES_PER_TASK = 2000
+FOLDERS_PER_TASK = 64
+LETTERS_PER_TASK = 16_000  # of paths: a task has to fit into a pipe
+# From so much on, starting helpers (a tenth of a second) pays.
+HELPERS_FROM_ENTRIES = 4000
+HELPERS_FROM_FILES = 1000
+HELPERS_FROM_BYTES = 64 << 20
+
+
+def scan(
+    places: Places, roots: Sequence[Path], options: ScanOptions, progress: Progress = lambda _: None
+) -> ScanSummary:
+    """Scan `roots` and, unless told otherwise, the filesystems mounted below them.
+
+    Raises:
+        Misused: A root is missing or is no directory.
+    """
+    check_roots(roots)
+    with _no_cycle_collector(), large_writes(places.catalog.db):
+        return _Scan(places, options, progress).run(roots)
+
+
+def check_roots(roots: Sequence[Path]) -> None:
+    """Raises `Misused` for the first root that cannot be scanned; nothing was written by then."""
+    for path in roots:
+        try:
+            is_directory = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as why:
+            hint = "name a directory that exists" if isinstance(why, FileNotFoundError) else ""
+            raise Misused(f"cannot scan {path}", detail=str(why.strerror), hint=hint) from why
+        if not is_directory:
+            raise Misused(
+                f"cannot scan {path}", detail="it is no directory", hint="name its directory"
+            )
+
+
+@contextmanager
+def _no_cycle_collector() -> Iterator[None]:
+    """Millions of short-lived rows make it run all the time, and it finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Scan:
+    def __init__(self, places: Places, options: ScanOptions, progress: Progress) -> None:
+        self.places, self.options = places, options
+        self.state = ScanState()
+        self.summary = self.state.summary
+        self._progress = progress
+        self.crew = Crew(self._told)
+
+    def run(self, roots: Sequence[Path]) -> ScanSummary:
+        try:
+            done = self._walk_all(roots)
+            if self.options.mode is HashMode.UPGRADE:
+                for place in done:
+                    place.upgrade()
+            for place in done:
+                if not place.completed:
+                    place.complete()
+        finally:
+            self.crew.close()
+        return self.summary
+
+    def _walk_all(self, roots: Sequence[Path]) -> list[_PlaceScan]:
+        queue = deque(spot for path in roots if (spot := self._content(path)))
+        done: list[_PlaceScan] = []
+        while queue:
+            spot = queue.popleft()
+            if any(_covers(other.spot, spot) for other in done):
+                continue  # another name of a place that was just scanned
+            place = _PlaceScan(self, spot)
+            place.run()
+            if self.options.mode is not HashMode.UPGRADE:
+                place.complete()
+            done.append(place)
+            queue.extend(self._beyond(place.borders))
+        return done
+
+    def show(self) -> None:
+        self._progress(self.state)
+
+    def _told(self, count: int) -> None:
+        self.state.read_bytes += count
+        self.show()
+
+    def _content(self, path: Path) -> Spot | None:
+        """The place of a path; None, and nothing in the catalog, for an interface of the kernel."""
+        if self.places.mounts.locate(path).identity.fs_type in PSEUDO_FILESYSTEMS:
+            self.summary.skipped["pseudo filesystem"] += 1
+            return None
+        with transaction(self.places.catalog.db):
+            return self.places.find(path)
+
+    def _beyond(self, borders: Sequence[str]) -> Iterator[Spot]:
+        """What is mounted at `borders`, where it is to be scanned too."""
+        if self.options.one_file_system and borders:
+            self.summary.skipped["mounted below (--one-file-system)"] += len(borders)
+            return
+        for path in sorted(borders):
+            try:
+                spot = self._content(Path(path))
+            except FileNotFoundError:
+                continue  # unmounted and removed meanwhile
+            except (OSError, SeedError) as why:
+                brief = why.brief if isinstance(why, SeedError) else str(why.strerror)
+                self.summary.unreadable[path] = f"mounted here, and not to be read: {brief}"
+            else:
+                if spot is not None:
+                    yield spot
+
+
+def _covers(done: Spot, spot: Spot) -> bool:
+    return done.device.device_id == spot.device.device_id and is_at_or_below(
+        spot.place.relpath, done.place.relpath
+    )
+
+
+class _PlaceScan:
+    """One place on one filesystem."""
+
+    def __init__(self, scan: _Scan, spot: Spot) -> None:
+        self._scan, self.spot = scan, spot
+        self._summary, self._state = scan.summary, scan.state
+        catalog, device_id = scan.places.catalog, spot.device.device_id
+        self._catalog, self._db = catalog, catalog.db
+        self._load = CatalogLoad(catalog.db, device_id, scan.options.drift)
+        self._interrupted = catalog.scans.was_interrupted(device_id)
+        self._unwritten: list[Findings] = []
+        self._rows = 0  # in `_unwritten`, about
+        self._gaps: dict[RelPath, str] = {}
+        self._lost = False  # some name went, or leads to another inode
+        self.borders: list[str] = []  # directories below this place where something is mounted
+        self.completed = False
+        self.place = self._walk_place()
+
+    def _walk_place(self) -> WalkPlace:
+        located, options = self.spot.located, self._scan.options
+        inode = os.stat(located.abspath).st_ino
+        known = self._load.knows(located.relpath)
+        return WalkPlace(
+            device_id=self.spot.device.device_id,
+            abspath=located.abspath,
+            relpath=located.relpath,
+            st_dev=located.st_dev,
+            inode=inode,
+            catalog=str(self._db.path) if known else None,
+            mount_points=frozenset(m.mount_point for m in self._scan.places.mounts.mounts),
+            exclude=options.exclude,
+            drift=options.drift,
+            mode=options.mode,
+        )
+
+    def run(self) -> None:
+        device, state = self.spot.device, self._state
+        state.root, state.device = self.place.abspath, device.alias or str(device.device_id)
+        with transaction(self._db):
+            self._catalog.scans.begin(self.place.device_id, self.place.relpath)
+            self._load.begin()
+        self._walk()
+        with transaction(self._db):
+            self._load.make_names_index()
+        self._hash(self._scan.options.mode)
+
+    def upgrade(self) -> None:
+        """Read whole what may have a twin, now that every place has its quick hashes."""
+        devices = [device.device_id for device in self._catalog.devices.all()]
+        with transaction(self._db):
+            self._load.want_twins(self.place.relpath, devices)
+        self._hash(HashMode.FULL)
+
+    def complete(self) -> None:
+        with transaction(self._db):
+            self._load.make_indexes()
+            if self._lost:
+                self._load.forget_nameless(all_of_them=self._interrupted)
+            self._catalog.scans.complete(self.place.device_id, self.place.relpath, self._gaps)
+        self._summary.roots.append(ScannedRoot(self.place.abspath, self.place.device_id))
+        self.completed = True
+
+    # -- names
+
+    def _walk(self) -> None:
+        scan, walked = self._scan, 0
+        scan.crew.take_views(self.place)
+        todo: list[RelPath] = [""]
+        last_commit = clock.monotonic()
+        while todo or scan.crew.pending:
+            while todo and scan.crew.has_room(task := self._task(todo)):
+                del todo[len(todo) - len(task.todo) :]
+                scan.crew.submit(task)
+            _, found = scan.crew.answer()
+            assert isinstance(found, Findings)
+            todo += found.rest
+            walked += found.added + found.changed + found.unchanged
+            self._take(found)
+            if walked >= HELPERS_FROM_ENTRIES and todo:
+                self._call_helpers()
+            overdue = clock.monotonic() - last_commit > SECONDS_PER_COMMIT
+            # All views of the catalog are to be taken before something is written.
+            if scan.crew.ready and (overdue or self._rows > CHANGES_PER_COMMIT):
+                self._write()
+                last_commit = clock.monotonic()
+                scan.show()
+        self._write()
+        scan.crew.leave()
+        moved = self._load.settle_moves()
+        self._summary.moved += moved
+        self._summary.added -= moved
+        self._summary.deleted -= moved
+        scan.show()
+
+    def _call_helpers(self) -> None:
+        """Where everything is new, there is enough to write for this process."""
+        workers, new = self._scan.options.workers, self.place.catalog is None
+        if workers > 1:
+            self._scan.crew.call(workers - (not new), self.place, walks_too=not new)
+
+    def _task(self, todo: list[RelPath]) -> WalkTask:
+        """The end of `todo`, not more than a fair share of it."""
+        share = max(1, min(FOLDERS_PER_TASK, len(todo) // (2 * self._scan.options.workers)))
+        part = todo[-share:]
+        while len(part) > 1 and sum(map(len, part)) > LETTERS_PER_TASK:
+            part = part[len(part) // 2 :]
+        return WalkTask(self.place, tuple(part), ENTRIES_PER_TASK)
+
+    def _take(self, found: Findings) -> None:
+        summary = self._summary
+        summary.added += found.added
+        summary.changed += found.changed
+        summary.unchanged += found.unchanged
+        summary.skipped.update(found.skipped)
+        summary.unreadable.update(found.unreadable)
+        self._gaps.update(found.gaps)
+        self.borders += found.borders
+        if found.changes or found.unread or found.vanished:
+            self._unwritten.append(found)
+            self._rows += sum(1 + len(change.files) for change in found.changes)
+            gone = sum(len(change.gone) for change in found.changes)
+            summary.deleted += gone
+            self._lost = self._lost or gone > 0 or any(c.replaced for c in found.changes)
+
+    def _write(self) -> None:
+        if not self._unwritten:
+            return
+        deleted = self._summary.deleted
+        with transaction(self._db):
+            for found in self._unwritten:
+                for relpath in found.vanished:
+                    self._summary.deleted += self._load.vanished(relpath)
+                self._summary.deleted += self._load.write(found.changes)
+                self._load.note_unread(found.unread)
+        self._lost = self._lost or self._summary.deleted > deleted
+        self._unwritten.clear()
+        self._rows = 0
+
+    # -- contents
+
+    def _hash(self, mode: HashMode) -> None:
+        scan, state = self._scan, self._state
+        with transaction(self._db):
+            state.waiting, state.waiting_bytes = self._load.waiting_totals(mode)
+        if not state.waiting:
+            return
+        if state.waiting >= HELPERS_FROM_FILES or state.waiting_bytes >= HELPERS_FROM_BYTES:
+            scan.crew.call(scan.options.workers if scan.options.workers > 1 else 0)
+        state.hashing, state.read_bytes = True, 0
+        one_by_one = not scan.crew.helpers
+        place = replace(self.place, mount_points=frozenset())
+        queue = ReadQueue(
+            self._load, place, scan.crew, state, scan.show, 1 if one_by_one else BATCH_FILES
+        )
+        queue.run(mode)
+        state.hashing = False
+        scan.show()

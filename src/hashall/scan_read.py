@@ -1,0 +1,190 @@
+"""Read the contents of files for a scan: a batch at a time, beside the walk in another process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hashall.hashing import (
+    BLOCK,
+    ChangedWhileReading,
+    hash_descriptor,
+    hash_small,
+    open_regular_seen,
+    refuse_change,
+    sample_descriptor,
+)
+from seedkeep.errors import SeedError
+from seedkeep.sqlite import from_db
+
+# The kernel stamps files with a clock that ticks up to 10 ms apart, and some filesystems keep whole
+# or every second seconds: a file as young as that can change once more without a new mtime.
+CLOCK_TICK_NS = 10_000_000
+COARSE_TICK_NS = 2_000_000_000
+# A server's clock may run ahead of ours.  An mtime from further ahead was set by somebody, and the
+# next write will not repeat it; reading such a file again at each scan would be for nothing.
+CLOCK_SKEW_NS = 3_600_000_000_000
+TELL_EVERY = 64 << 20  # bytes read of a large file
+READ_AHEAD = 4 << 20  # bytes; of a longer file the kernel reads ahead by itself
+
+
+# (inode, size, mtime_ns, quick hash or None, folder, name, counted as unchanged), as the catalog
+# has it.  With the samples of the quick hash unchanged, no more has to be read.
+Item = tuple[int, int, int, str | None, str | bytes, str | bytes, int]
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    abspath: str  # of the place
+    relpath_length: int  # letters of a folder's path that lead to the place
+    st_dev: int | None  # None: on whatever filesystem; the inode has to be right in any case
+    whole: bool  # SHA-256, or samples only
+    items: list[Item]
+    bytes: int
+    letters: int  # of folders and names: a task has to fit into a pipe
+
+
+@dataclass
+class Outcome:
+    """What came of the items of a task: rows as the catalog takes them, and what went wrong."""
+
+    # (sha256, quick hash, racy, ctime_ns, nlink, inode, size, mtime_ns)
+    reads: list[tuple[str | None, str, bool, int, int, int, int, int]] = field(default_factory=list)
+    confirmed: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # from ctime_ns
+    files: int = 0  # read whole
+    bytes: int = 0  # of those
+    sampled: int = 0
+    doubted: int = 0  # names that had been counted as unchanged, and are not
+    changing: list[str] = field(default_factory=list)  # paths below the place
+    problems: dict[str, str] = field(default_factory=dict)  # path below the place → reason
+
+
+Opened = tuple[int, os.stat_result]
+
+
+def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Outcome:
+    """Read every item; `tell` hears of bytes read within large files.
+
+    All are opened before the first is read, and the kernel told, so that a disk has many requests
+    to order: cold small files come three times as fast.
+    """
+    reading = _Reading(task, tell, Outcome())
+    top = os.open(task.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    opened: list[tuple[Item, str, Opened | Exception]] = []
+    try:
+        for item in task.items:
+            below = _below(item, task)
+            try:
+                opened.append((item, below, open_item(top, below, task)))
+            except (OSError, SeedError) as why:
+                opened.append((item, below, why))
+        for item, below, it in opened:
+            reading.of(item, below, it)
+    finally:
+        os.close(top)
+        for _, _, it in opened:
+            if not isinstance(it, Exception):
+                os.close(it[0])
+    return reading.outcome
+
+
+def _below(item: Item, task: ReadTask) -> str:
+    folder, name = item[4], item[5]
+    if isinstance(folder, bytes):
+        folder = from_db(folder)
+    if isinstance(name, bytes):
+        name = from_db(name)
+    return f"{folder}/{name}"[task.relpath_length :] if folder else name
+
+
+def open_item(top: int, below: str, task: ReadTask) -> Opened:
+    fd, seen = open_regular_seen(below, dir_fd=top)
+    if task.st_dev not in (None, seen.st_dev):
+        os.close(fd)
+        raise OSError(errno.EXDEV, "something was mounted here during the scan")
+    if len(task.items) > 1 and task.whole:
+        os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
+    return fd, seen
+
+
+def read_item(
+    item: Item, below: str, opened: Opened, task: ReadTask, tell: Callable[[int], None]
+) -> tuple[str | None, str]:
+    """(SHA-256, quick hash); no SHA-256 where samples were enough."""
+    fd, seen = opened
+    if item[3] is not None or not task.whole:
+        try:
+            quick = sample_descriptor(fd, seen, below)
+        except (OSError, SeedError):
+            if not task.whole:
+                raise
+        else:  # else the full read says what is wrong
+            if quick == item[3] or not task.whole:
+                return None, quick
+    small = hash_small(fd, seen, below) if seen.st_size < BLOCK else None
+    if small is not None:
+        return small
+    hashed = hash_descriptor(fd, below, want_quick=True, progress=_Teller(tell))
+    refuse_change(fd, seen, below)  # since it was opened, too
+    return hashed.sha256, hashed.quick_hash
+
+
+@dataclass(frozen=True)
+class _Reading:
+    task: ReadTask
+    tell: Callable[[int], None]
+    outcome: Outcome
+
+    def of(self, item: Item, below: str, opened: Opened | Exception) -> None:
+        try:
+            if isinstance(opened, Exception):
+                raise opened
+            begun = time.time_ns()
+            sha256, quick = read_item(item, below, opened, self.task, self.tell)
+        except ChangedWhileReading:
+            self.outcome.changing.append(below)
+        except FileNotFoundError:
+            pass  # gone since it was listed; the next scan notes that
+        except OSError as why:
+            self.outcome.problems[below] = why.strerror or str(why)
+        except SeedError as why:
+            self.outcome.problems[below] = why.brief
+        else:
+            self._count(opened[1], sha256)
+            seen = opened[1]
+            key = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+            if key != item[:3]:  # written to, or replaced, between the listing and this
+                self.outcome.changing.append(below)
+            elif sha256 is None and quick == item[3]:
+                self.outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
+            else:
+                row = (sha256, quick, _is_racy(seen.st_mtime_ns, begun))
+                self.outcome.reads.append((*row, seen.st_ctime_ns, seen.st_nlink, *key))
+                self.outcome.doubted += item[3] is not None and item[6]
+
+    def _count(self, seen: os.stat_result, sha256: str | None) -> None:
+        if sha256 is None:
+            self.outcome.sampled += 1
+        else:
+            self.outcome.files += 1
+            self.outcome.bytes += seen.st_size
+
+
+class _Teller:
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell, self._untold = tell, 0
+
+    def __call__(self, count: int) -> None:
+        self._untold += count
+        if self._untold >= TELL_EVERY:
+            self._tell(self._untold)
+            self._untold = 0
+
+
+def _is_racy(mtime_ns: int, now_ns: int) -> bool:
+    """Whether a write after `now_ns` could leave the file with this same mtime."""
+    tick = CLOCK_TICK_NS if mtime_ns % 1_000_000_000 else COARSE_TICK_NS
+    return -tick < mtime_ns - now_ns < CLOCK_SKEW_NS
