@@ -1,0 +1,106 @@
+"""Where folders are: many files lie in few folders, and finding a mount costs more than a look.
+
+One object serves one pass over many torrents and keeps what it saw.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hashall.catalog.files import join
+from hashall.catalog.inventory import FolderStamp
+from hashall.model import Place
+from hashall.places import Places
+
+# A folder as young as this can change again without another mtime, on filesystems that keep
+# whole seconds.
+YOUNG_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    place: Place
+    abspath: str  # symlinks resolved
+    st_dev: int
+
+
+@dataclass
+class Folders:
+    places: Places
+    _found: dict[str, Folder] = field(default_factory=dict)
+
+    def at(self, path: str) -> Folder:
+        """Where an existing folder is.
+
+        Raises:
+            OSError, UnknownFilesystem: As `Places.find`.
+        """
+        found = self._found.get(path)
+        if found is None:
+            found = self._found[path] = self._beside_parent(path) or self._by_mount(path)
+        return found
+
+    def _beside_parent(self, path: str) -> Folder | None:
+        """Below its parent, when it is a plain folder there and nothing is mounted on it."""
+        parent, _, name = path.rpartition("/")
+        if not parent or name in ("", ".", ".."):
+            return None
+        seen = os.lstat(path)
+        # Above a mount point is a filesystem that nobody asked for; looking it up would note it.
+        if not stat.S_ISDIR(seen.st_mode) or os.lstat(parent).st_dev != seen.st_dev:
+            return None
+        above = self.at(parent)
+        abspath = f"{above.abspath.rstrip('/')}/{name}"
+        if above.st_dev != seen.st_dev or self.places.mounts.is_mount_point(abspath):
+            return None
+        place = Place(above.place.device_id, join(above.place.relpath, name))
+        return Folder(place, abspath, seen.st_dev)
+
+    def _by_mount(self, path: str) -> Folder:
+        spot = self.places.find(Path(path))
+        return Folder(spot.place, spot.located.abspath, spot.located.st_dev)
+
+
+def stamps_of(folders: Iterable[str]) -> Iterator[FolderStamp]:
+    """What stat says of each folder, or of the nearest one above it that exists, each once."""
+    now = time.time_ns()
+    seen: set[str] = set()
+    for folder in folders:
+        path = folder
+        while path not in seen:
+            seen.add(path)
+            found = _stat(path)
+            if found is not None:
+                young = now - found.st_mtime_ns < YOUNG_NS
+                yield FolderStamp(path, found.st_ino, 0 if young else found.st_mtime_ns)
+                break
+            path = path.rpartition("/")[0] or "/"
+
+
+@dataclass
+class FolderWatch:
+    """Compares folders with what they were; each is looked at once."""
+
+    _seen: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+
+    def is_same(self, before: FolderStamp) -> bool:
+        """No name in it was made, removed or replaced since."""
+        path = before.path
+        try:
+            now = self._seen[path]
+        except KeyError:
+            found = _stat(path)
+            now = self._seen[path] = found and (found.st_ino, found.st_mtime_ns)
+        return now == (before.inode, before.mtime_ns)
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None

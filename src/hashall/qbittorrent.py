@@ -1,0 +1,147 @@
+"""The client's inventory: which files on disk are this torrent's.
+
+Layout comes from the file list below the save path.  `content_path` is no help: for a torrent
+without a root folder it is the shared save directory itself.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hashall.hashing import FileStamp
+from hashall.payload import Layout, layout_of
+from seedkeep.torrent_client import Torrent, TorrentFile
+
+
+@dataclass(frozen=True)
+class PathMap:
+    """Pairs of prefixes, (client's, ours); the longest that fits wins."""
+
+    pairs: Sequence[tuple[str, str]] = ()
+
+    def to_ours(self, path: str) -> Path:
+        return Path(_swap(path, self.pairs))
+
+    def to_client(self, path: Path) -> str:
+        return _swap(str(path), tuple((ours, client) for client, ours in self.pairs))
+
+
+def _swap(path: str, pairs: Sequence[tuple[str, str]]) -> str:
+    path = _normal(path)
+    fits = [(a, b) for a, b in pairs if (path + "/").startswith(a.rstrip("/") + "/")]
+    if not fits:
+        return path
+    old, new = max(fits, key=lambda pair: len(pair[0]))
+    return _normal(new + "/" + path[len(old.rstrip("/")) :])
+
+
+def _normal(path: str) -> str:
+    """Two leading slashes, which normpath keeps, mean nothing special on Linux."""
+    normal = os.path.normpath(path)
+    return normal[1:] if normal.startswith("//") else normal
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file that the torrent wants, as it is on disk now."""
+
+    name: str  # below the save path
+    relpath: str  # below the payload root
+    size: int  # bytes, as the torrent says
+    stamp: FileStamp | None  # None: missing, or no regular file
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A torrent's files on our disk."""
+
+    torrent: Torrent
+    save_path: Path  # ours
+    root_name: str  # "" without a root folder
+    files: tuple[WantedFile, ...]
+    refused: str | None = None  # why its file list was not even looked at
+    unwanted: tuple[str, ...] = ()  # names that it does not want and that lie on disk all the same
+    listed: tuple[TorrentFile, ...] = ()  # everything that the client lists
+    download_path: Path | None = None  # ours, for unfinished data
+    unmapped: bool = False  # not even its save path is there: the path map may lack a pair
+
+    @property
+    def problem(self) -> str | None:
+        """Why these bytes cannot be the torrent's whole content; None when they can."""
+        return self.refused or self._problem_in_client() or self._problem_on_disk()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """The client is still writing to its files, or may: it checks or moves them."""
+        torrent = self.torrent
+        return torrent.state.is_busy or torrent.progress < 1 or torrent.amount_left > 0
+
+    def _problem_in_client(self) -> str | None:
+        if not self.save_path.is_absolute():
+            return f"its save path is no absolute path: {str(self.save_path)!r}"
+        if self.torrent.state.is_busy:
+            return f"busy: {self.torrent.state.value}"
+        if self.torrent.progress < 1 or self.torrent.amount_left:
+            return f"incomplete: {self.torrent.progress:.1%} in the client"
+        return None
+
+    def _problem_on_disk(self) -> str | None:
+        if not self.files:
+            return "empty: the torrent wants no file"
+        if self.unmapped:
+            return (
+                f"path map not proved: the client has it in {self.torrent.save_path!r},"
+                f" and there is no folder {str(self.save_path)!r} here"
+            )
+        absent = [file.name for file in self.files if file.stamp is None]
+        if absent:
+            return f"missing on disk: {_some(absent)}"
+        wrong = [f.name for f in self.files if f.stamp is not None and f.stamp.size != f.size]
+        return f"wrong size on disk: {_some(wrong)}" if wrong else None
+
+
+def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMap) -> Mapped:
+    """Look up a torrent's wanted files on our disk.
+
+    Raises:
+        UnsafeName: A listed name would leave the torrent's folder.
+    """
+    layout = layout_of([file.name for file in files]) if files else Layout("", ())
+    save_path = path_map.to_ours(torrent.save_path)
+    top = f"{str(save_path).rstrip('/')}/"
+    wanted = tuple(
+        [
+            WantedFile(file.name, relpath, file.size, stamp_at(top + file.name))
+            for file, relpath in zip(files, layout.relpaths, strict=True)
+            if file.wanted
+        ]
+    )
+    lying = tuple(f.name for f in files if not f.wanted and os.path.lexists(top + f.name))
+    return Mapped(
+        torrent,
+        save_path,
+        layout.root_name,
+        wanted,
+        unwanted=lying,
+        listed=tuple(files),
+        download_path=path_map.to_ours(torrent.download_path) if torrent.download_path else None,
+        unmapped=all(file.stamp is None for file in wanted) and not save_path.is_dir(),
+    )
+
+
+def stamp_at(path: str | Path) -> FileStamp | None:
+    """What lstat says of a regular file; None when there is none (a symlink is none either)."""
+    try:
+        seen = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return FileStamp.of(seen) if stat.S_ISREG(seen.st_mode) else None
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(repr(name) for name in names[:3]) + more
