@@ -1,0 +1,136 @@
+"""Files by what a person knows of them, and figures over all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hashall.catalog.files import join
+from hashall.model import RelPath
+from seedkeep.sqlite import Database, from_db, to_db
+
+
+class FileRow(NamedTuple):
+    """One active name with all that the catalog has of its inode.  Times are as stored."""
+
+    folder: RelPath
+    name: str
+    inode: int
+    size: int  # bytes
+    mtime_ns: int
+    ctime_ns: int
+    nlink: int
+    mode: int
+    uid: int
+    gid: int
+    quick_hash: str | None
+    sha256: str | None
+    hashed_at: str | None
+
+    @property
+    def path(self) -> RelPath:
+        return join(self.folder, self.name)
+
+
+@dataclass(frozen=True)
+class TorrentUse:
+    """A torrent that has a file under a name."""
+
+    torrent_id: str
+    name: str
+    category: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Sums over one device; of inodes with an active name only."""
+
+    names: int
+    inodes: int
+    bytes: int
+    hashed_inodes: int  # with a SHA-256
+    hashed_bytes: int
+    sampled_inodes: int  # with a quick hash only
+    linked_inodes: int  # with more than one name
+    unseen_links: int  # inodes with more links than the catalog has names
+    largest: int  # bytes
+    verified_inodes: int  # read again since, with the same result
+    oldest_reading: str | None  # UTC; of hashed inodes, when the longest unread one was read
+    damaged_inodes: int  # read again, with another result
+
+
+_COLUMNS = """f.path, n.name, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.nlink, i.mode, i.uid,
+    i.gid, i.quick_hash, i.sha256, i.hashed_at"""
+
+
+@dataclass(frozen=True)
+class Lookups:
+    db: Database
+    device_id: int
+
+    def by_hash(self, prefix: str) -> Iterator[FileRow]:
+        """Whose SHA-256 begins with these hex digits, lower case."""
+        return self._files("i.sha256 >= ? AND i.sha256 < ?", (prefix, prefix + "g"))
+
+    def by_inode(self, inode: int) -> Iterator[FileRow]:
+        return self._files("i.inode = ?", (inode,))
+
+    def by_name(self, pattern: re.Pattern[str]) -> Iterator[FileRow]:
+        """Whose last part matches as a whole.  Looks at each name: bytes are no text to SQL."""
+        n = self.device_id
+        names = self.db.tuples(f"SELECT dir_id, name FROM names_{n} WHERE gone_at IS NULL")
+        for dir_id, name in [row for row in names if pattern.fullmatch(from_db(row[1]))]:
+            yield from self._files("n.dir_id = ? AND n.name = ?", (dir_id, name))
+
+    def everything(self) -> Iterator[FileRow]:
+        """In order of directories as stored, then names."""
+        return self._files("TRUE ORDER BY f.path, n.name", ())
+
+    def _files(self, where: str, params: tuple[object, ...]) -> Iterator[FileRow]:
+        n = self.device_id
+        rows = self.db.tuples(
+            f"""
+            SELECT {_COLUMNS}
+              FROM names_{n} AS n JOIN dirs_{n} AS f USING (dir_id)
+              JOIN inodes_{n} AS i ON i.inode = n.inode
+             WHERE n.gone_at IS NULL AND {where}
+            """,
+            params,
+        )
+        return (FileRow(from_db(folder), from_db(name), *rest) for folder, name, *rest in rows)
+
+    def uses(self, path: RelPath) -> tuple[TorrentUse, ...]:
+        """Torrents that have a file at this place, by torrent."""
+        rows = self.db.tuples(
+            """
+            SELECT t.torrent_hash, t.name, t.category
+              FROM torrent_files AS f JOIN torrent_instances AS t USING (torrent_hash)
+             WHERE f.device_id = ? AND f.path = ? ORDER BY t.torrent_hash
+            """,
+            (self.device_id, to_db(path)),
+        )
+        return tuple(TorrentUse(*row) for row in rows)
+
+    def figures(self) -> Figures:
+        n = self.device_id
+        row = self.db.one(
+            f"""
+            WITH live AS MATERIALIZED (
+                SELECT inode, count(*) AS names FROM names_{n} WHERE gone_at IS NULL GROUP BY inode
+            )
+            SELECT coalesce(sum(names), 0), count(*), coalesce(sum(size), 0),
+                   count(i.sha256), coalesce(sum(size) FILTER (WHERE i.sha256 IS NOT NULL), 0),
+                   count(*) FILTER (WHERE i.sha256 IS NULL AND quick_hash IS NOT NULL),
+                   count(*) FILTER (WHERE names > 1), count(*) FILTER (WHERE nlink > names),
+                   coalesce(max(size), 0), count(*) FILTER (WHERE v.sha256 = i.sha256
+                                                              AND v.found IS NULL),
+                   min(coalesce(v.verified_at, i.hashed_at)) FILTER (WHERE i.sha256 IS NOT NULL),
+                   count(*) FILTER (WHERE v.sha256 = i.sha256 AND v.found IS NOT NULL)
+              FROM live JOIN inodes_{n} AS i USING (inode)
+              LEFT JOIN verifications AS v ON v.device_id = {n} AND v.inode = i.inode
+            """
+        )
+        assert row is not None
+        return Figures(*row)

@@ -1,0 +1,96 @@
+"""When files were read again, and what was found; and which are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hashall.catalog.files import join
+from hashall.model import RelPath
+from seedkeep import clock
+from seedkeep.sqlite import Database, from_db, to_db, transaction
+
+
+class Due(NamedTuple):
+    """An inode with a SHA-256, and one name to read it by."""
+
+    device_id: int
+    inode: int
+    size: int  # bytes
+    mtime_ns: int
+    ctime_ns: int
+    sha256: str
+    last_read: str  # UTC; when it was hashed, or verified since
+    folder: RelPath
+    name: str
+
+    @property
+    def path(self) -> RelPath:
+        return join(self.folder, self.name)
+
+
+class Reading(NamedTuple):
+    """The result of reading a file again."""
+
+    device_id: int
+    inode: int
+    sha256: str  # what was expected
+    found: str | None  # what was read instead; None: the same
+
+
+@dataclass(frozen=True)
+class VerificationTable:
+    db: Database
+
+    def due(self, device_id: int, top: RelPath, *, read_before: str | None) -> list[Due]:
+        """Hashed inodes with a name at or below `top`, the longest unread first.
+
+        Without those that were hashed in the moment of their last change (`racy`), whose hash
+        proves nothing, and without empty files.
+
+        Args:
+            read_before: UTC; leaves out what was read at or after that.
+        """
+        n = int(device_id)
+        rows = self.db.tuples(
+            f"""
+            SELECT {n}, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.sha256,
+                   max(i.hashed_at, coalesce(v.verified_at, '')) AS last_read, d.path, n.name
+              FROM inodes_{n} AS i JOIN names_{n} AS n USING (inode)
+              JOIN dirs_{n} AS d USING (dir_id)
+              LEFT JOIN verifications AS v
+                     ON v.device_id = {n} AND v.inode = i.inode AND v.sha256 = i.sha256
+             WHERE n.gone_at IS NULL AND i.sha256 IS NOT NULL AND NOT i.racy AND i.size > 0
+               AND (:before IS NULL OR last_read < :before)
+               AND (:top = '' OR d.path = :top
+                    OR substr(CAST(d.path AS BLOB), 1, length(:below)) = :below
+                    OR (d.path = :folder AND n.name = :name))
+             ORDER BY last_read, i.inode
+            """,
+            {
+                "before": read_before,
+                "top": to_db(top),
+                "below": f"{top}/".encode("utf-8", "surrogateescape"),
+                "folder": to_db(top.rpartition("/")[0]),
+                "name": to_db(top.rpartition("/")[2]),
+            },
+        )
+        found: dict[int, Due] = {}
+        for *values, folder, name in rows:
+            found.setdefault(values[1], Due._make((*values, from_db(folder), from_db(name))))
+        return list(found.values())
+
+    def put(self, readings: Iterable[Reading]) -> None:
+        """Record readings of now, all of them or none."""
+        now = clock.iso(clock.now())
+        with transaction(self.db):
+            self.db.executemany(
+                """
+                INSERT INTO verifications (device_id, inode, sha256, found, verified_at)
+                VALUES (?, ?, ?, ?, ?)
+                    ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, found = excluded.found,
+                                              verified_at = excluded.verified_at
+                """,
+                [(*reading, now) for reading in readings],
+            )

@@ -1,0 +1,63 @@
+"""A verification as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hashall.verify import Damage, Outcome, Verified
+from seedkeep.progress import Progress
+from seedkeep.text import printable
+from seedkeep.units import format_size
+
+MOST_LINES = 20
+
+
+@contextmanager
+def progress(as_json: bool) -> Iterator[Callable[[Verified], None]]:
+    with Progress("verifying", unit="bytes", as_json=as_json) as bar:
+        yield lambda result: bar.advance(result.bytes - bar.done)
+
+
+def verified(result: Verified) -> str:
+    lines = [line for damage in result.damaged for line in _damage(damage)]
+    lines.append(
+        f"{result.read} files read ({format_size(result.bytes)}), {result.same} as they were,"
+        f" {len(result.damaged)} damaged"
+    )
+    lines += _list("could not be read:", [f"{p}: {why}" for p, why in result.unreadable.items()])
+    lines += _list("changed since the scan; run `hashall scan`:", result.changed)
+    lines += _list("gone since the scan:", result.gone)
+    if result.not_mounted:
+        lines.append(f"{result.not_mounted} files are on filesystems that are not mounted")
+    if result.left:
+        lines.append(
+            f"{result.left} files ({format_size(result.left_bytes)}) were left for another time;"
+            " the same command goes on with them"
+        )
+    return "\n".join(lines)
+
+
+def _damage(damage: Damage) -> Iterator[str]:
+    if damage.outcome is Outcome.UNSTABLE:
+        why = "two readings differ: suspect memory, cable or disk"
+    elif damage.ctime_moved:
+        why = "its ctime moved: a program may have written it and put its mtime back"
+    else:
+        why = "nobody wrote it: the disk gives other bytes than before"
+    yield f"{damage.outcome.value.upper()}  {printable(damage.path)}"
+    yield f"  {why}"
+    yield f"  was   {damage.expected}"
+    yield f"  now   {damage.found}"
+    for copy in damage.good_copies[:3]:
+        yield f"  had the same content: {printable(copy)}"
+    if not damage.good_copies:
+        yield "  no other file in the catalog had the same content"
+
+
+def _list(title: str, lines: list[str]) -> list[str]:
+    if not lines:
+        return []
+    shown = [f"  {printable(line)}" for line in sorted(lines)[:MOST_LINES]]
+    more = len(lines) - len(shown)
+    return [title, *shown, *([f"  … and {more} more (--json lists all)"] if more else [])]

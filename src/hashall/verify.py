@@ -1,0 +1,251 @@
+"""Read files again and compare them with their hashes: is the disk still telling the truth?
+
+Bit rot is content that changed while size and mtime did not.  Files that somebody changed since
+the scan are none of that: they are counted and left to the next scan.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from hashall.catalog.lookups import Lookups
+from hashall.catalog.verifications import Due, Reading, VerificationTable
+from hashall.hashing import ChangedWhileReading, NotRegular, hash_descriptor, open_regular
+from hashall.places import Places
+from hashall.shown import ShownPaths
+from seedkeep import clock
+
+SECONDS_PER_COMMIT = 2.0
+
+
+class Outcome(enum.Enum):
+    SAME = "same"
+    DAMAGED = "damaged"  # other content, twice the same
+    UNSTABLE = "unstable"  # two readings differ: disk, cable or memory
+    CHANGED = "changed"  # by somebody, since the scan
+    GONE = "gone"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file whose content is not what it was, and size and mtime are."""
+
+    path: str
+    outcome: Outcome  # DAMAGED or UNSTABLE
+    expected: str  # SHA-256
+    found: str  # SHA-256
+    ctime_moved: bool  # a program may have written it and put its mtime back
+    good_copies: tuple[str, ...]  # other files that had this content when they were read last
+
+
+@dataclass
+class Verified:
+    """What a verification found.  Counts are of inodes."""
+
+    read: int = 0
+    bytes: int = 0
+    same: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)  # paths: the next scan looks at them
+    gone: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  # path → reason
+    not_mounted: int = 0
+    left: int = 0  # due, and not read for want of budget
+    left_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    older_than: timedelta | None = None  # only what nobody has read for so long
+    budget: int | None = None  # bytes; at least one file is read
+    workers: int = 2  # threads
+
+
+@dataclass(frozen=True)
+class _Answer:
+    due: Due
+    path: str
+    outcome: Outcome
+    found: str = ""  # SHA-256
+    ctime_moved: bool = False
+    reason: str = ""
+
+
+Progress = Callable[[Verified], None]
+
+
+def verify(
+    places: Places, paths: Sequence[Path], options: Options, progress: Progress = lambda _: None
+) -> Verified:
+    """Read what is due below `paths` (everything without any), the longest unread first.
+
+    What was read is recorded as it goes: stopped at any moment, the next call goes on from there.
+
+    Raises:
+        Misused: The catalog does not know the filesystem of a path.
+        OSError: A path is not there.
+    """
+    shown, result = ShownPaths(places), Verified()
+    work = _Work(places, options, result, progress)
+    due = _reachable(_due(places, paths, options), shown, result)
+    work.run(due)
+    for one, _ in due:  # what the budget left
+        result.left += 1
+        result.left_bytes += one.size
+    return result
+
+
+def _due(places: Places, paths: Sequence[Path], options: Options) -> list[Due]:
+    table = VerificationTable(places.catalog.db)
+    before = None
+    if options.older_than is not None:
+        before = clock.iso(clock.now() - options.older_than)
+    spots = [places.known(path).place for path in paths]
+    tops = [(spot.device_id, spot.relpath) for spot in spots] or [
+        (device.device_id, "") for device in places.catalog.devices.all()
+    ]
+    found = {
+        (due.device_id, due.inode): due
+        for device_id, top in tops
+        for due in table.due(device_id, top, read_before=before)
+    }
+    return sorted(found.values(), key=lambda due: (due.last_read, due.device_id, due.inode))
+
+
+def _reachable(
+    due: Sequence[Due], shown: ShownPaths, result: Verified
+) -> Iterator[tuple[Due, str]]:
+    for one in due:
+        path = shown.abspath(one.device_id, one.path)
+        if path is None:
+            result.not_mounted += 1
+        else:
+            yield one, path
+
+
+class _Work:
+    def __init__(
+        self, places: Places, options: Options, result: Verified, progress: Progress
+    ) -> None:
+        self._places, self._options = places, options
+        self._result, self._progress = result, progress
+        self._table = VerificationTable(places.catalog.db)
+        self._unsaved: list[Reading] = []
+        self._saved_at = clock.monotonic()
+
+    def run(self, due: Iterator[tuple[Due, str]]) -> None:
+        stop = threading.Event()
+        waiting: set[Future[_Answer]] = set()
+        pool = ThreadPoolExecutor(self._options.workers, thread_name_prefix="verify")
+        begun = 0  # bytes
+        try:
+            while True:
+                while len(waiting) < self._options.workers * 2 and self._may_begin(begun):
+                    one, path = next(due, (None, ""))
+                    if one is None:
+                        break
+                    begun += one.size
+                    waiting.add(pool.submit(read_again, one, path, stop.is_set))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    answer = future.result()
+                    if answer.outcome in (Outcome.CHANGED, Outcome.GONE):
+                        begun -= answer.due.size  # was not read
+                    self._take(answer)
+                self._save_now_and_then()
+                self._progress(self._result)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            self._table.put(self._unsaved)
+
+    def _may_begin(self, begun: int) -> bool:
+        return self._options.budget is None or begun < self._options.budget
+
+    def _take(self, answer: _Answer) -> None:
+        due, result, path = answer.due, self._result, answer.path
+        if answer.outcome is Outcome.GONE:
+            result.gone.append(path)
+        elif answer.outcome is Outcome.CHANGED:
+            result.changed.append(path)
+        elif answer.outcome is Outcome.UNREADABLE:
+            result.unreadable[path] = answer.reason
+        else:
+            same = answer.outcome is Outcome.SAME
+            result.read += 1
+            result.bytes += due.size
+            result.same += same
+            found = None if same else answer.found
+            self._unsaved.append(Reading(due.device_id, due.inode, due.sha256, found))
+            if not same:
+                result.damaged.append(self._damage(answer))
+
+    def _damage(self, answer: _Answer) -> Damage:
+        due = answer.due
+        shown = ShownPaths(self._places)
+        copies = sorted(
+            shown.folder(device.device_id, row.folder) + row.name
+            for device in self._places.catalog.devices.all()
+            for row in Lookups(self._places.catalog.db, device.device_id).by_hash(due.sha256)
+            if (device.device_id, row.inode) != (due.device_id, due.inode)
+        )
+        return Damage(
+            path=answer.path,
+            outcome=answer.outcome,
+            expected=due.sha256,
+            found=answer.found,
+            ctime_moved=answer.ctime_moved,
+            good_copies=tuple(copies),
+        )
+
+    def _save_now_and_then(self) -> None:
+        if clock.monotonic() - self._saved_at >= SECONDS_PER_COMMIT:
+            self._table.put(self._unsaved)
+            self._unsaved.clear()
+            self._saved_at = clock.monotonic()
+
+
+def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
+    """Compare one file with its hash.  A difference is read a second time before it is believed."""
+    try:
+        fd = open_regular(path)
+        try:
+            return _compared(due, path, fd, stop)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return _Answer(due, path, Outcome.GONE)
+    except (NotRegular, ChangedWhileReading):
+        return _Answer(due, path, Outcome.CHANGED)
+    except OSError as why:
+        return _Answer(due, path, Outcome.UNREADABLE, reason=str(why.strerror))
+
+
+def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool]) -> _Answer:
+    seen = os.fstat(fd)
+    if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != (due.inode, due.size, due.mtime_ns):
+        return _Answer(due, path, Outcome.CHANGED)
+    found = _read(fd, path, stop)
+    if found == due.sha256:
+        return _Answer(due, path, Outcome.SAME)
+    again = _read(fd, path, stop)
+    outcome = Outcome.DAMAGED if again == found else Outcome.UNSTABLE
+    moved = os.fstat(fd).st_ctime_ns != due.ctime_ns
+    return _Answer(due, path, outcome, found, ctime_moved=moved)
+
+
+def _read(fd: int, path: str, stop: Callable[[], bool]) -> str:
+    os.lseek(fd, 0, os.SEEK_SET)
+    # What memory holds proves nothing about the disk.  Pages that are mapped or dirty stay.
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return hash_descriptor(fd, path, stop=stop).sha256
