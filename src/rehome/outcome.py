@@ -1,0 +1,108 @@
+"""What is asked of runs and how they ended: values, and how a run's row becomes one."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from hashall.catalog.runs import RunRow, RunStatus
+from hashall.journal import Run
+from rehome.codec import from_json
+from rehome.lanes import Told
+from rehome.model import Plan
+from rehome.pace import Window
+from rehome.retire import Retired
+from rehome.verify import Checks
+from rehome.world import Copying
+from seedkeep import clock
+from seedkeep.errors import Refused, SeedError
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How a run ended."""
+
+    run_id: int
+    plan: Plan
+    status: RunStatus
+    retire_at: str | None
+    retired: Retired | None  # what this call removed; None: nothing
+    bytes_freed: int  # by the whole run so far
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of one group."""
+
+    plan: Plan
+    run_id: int | None  # None: refused before anything was begun
+    applied: Applied | None  # None: there was nothing to do, or it failed
+    error: SeedError | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of all groups."""
+
+    ended: tuple[Ended, ...]
+    left: tuple[Plan, ...] = ()  # not begun
+    left_because: str = ""
+
+    @property
+    def failed(self) -> tuple[Ended, ...]:
+        return tuple(item for item in self.ended if item.error is not None)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Where a run tells what it does."""
+
+    told: Told = lambda _step, _what: None
+    copying: Copying = lambda _bytes: None
+    group: Callable[[Plan, Ended | None], None] = lambda _plan, _ended: None  # None: it begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a person asked of `apply`."""
+
+    retain: timedelta | None  # None: as the settings say
+    reason: str
+    checks: Checks = field(default_factory=Checks)
+    cleanup_duplicate: bool = False
+    max_groups: int | None = None
+    fail_fast: bool = False
+    window: Window | None = None
+    bytes_per_s: int | None = None
+    again: bool = False  # a group that is there already counts as done in an earlier night
+
+
+def as_it_is(run: Run, plan: Plan) -> Applied:
+    row = run.row
+    return Applied(run.run_id, plan, row.status, row.retire_at, None, row.bytes_freed or 0)
+
+
+def plan_of(row: RunRow) -> Plan:
+    """Raises `Refused` for a run of another version, whose steps this one may not understand."""
+    try:
+        return from_json(Plan, row.plan)
+    except ValueError as why:
+        raise Refused(
+            f"run {row.run_id} was written by another version of rehome",
+            detail=str(why),
+            hint="use the version that began it",
+        ) from why
+
+
+def is_due(row: RunRow) -> bool:
+    return row.retire_at is not None and clock.parse_iso(row.retire_at) <= clock.now()
+
+
+def actor() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"unknown@{socket.gethostname()}"

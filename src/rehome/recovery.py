@@ -1,0 +1,298 @@
+"""Take runs back: after a failure, after a kill, or because a person says so; one code path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from hashall import fsops
+from hashall.catalog.runs import RunStatus, StepRow, StepState
+from hashall.journal import Run
+from rehome.lanes import (
+    Act,
+    Lane,
+    Told,
+    attempt,
+    one_by_one,
+    run_ahead,
+    step_from,
+    write_down,
+)
+from rehome.model import (
+    Hide,
+    MakeStaging,
+    Nothing,
+    Place,
+    Recheck,
+    Relocate,
+    SetCategory,
+    SetManagement,
+    StartTorrents,
+    Step,
+    StopTorrents,
+)
+from rehome.world import World, remove_if_empty
+from seedkeep.errors import Partial, SeedError
+
+
+class RollbackFailed(Partial):
+    """An undo failed too; the run stays open."""
+
+    code = "rollback-failed"
+
+
+class NotAsBefore(Partial):
+    """The run is rolled back; what others removed or moved meanwhile stays as they left it."""
+
+    code = "not-as-before"
+
+
+def recover(lanes: Sequence[Lane], world: World, told: Told) -> None:
+    """Undo every begun step of open runs, newest first.  Safe to repeat.
+
+    Steps of one phase are independent and all are tried; an older phase is not touched while a
+    newer one is stuck, because showing the source again before the client is back would make it
+    owe a full check.  Afterwards `lane.error` is None, `RollbackFailed` (something could not be
+    undone; the run stays open) or `NotAsBefore`.
+    """
+    # One that committed, and what came after failed: there is nothing to take back.
+    lanes = [lane for lane in lanes if lane.run.row.status is RunStatus.OPEN]
+    _undo(lanes, world, told, down_to=0)
+    for lane in lanes:
+        if lane.error is None:
+            _close(lane)
+
+
+def take_back_switch(lanes: Sequence[Lane], world: World, told: Told) -> None:
+    """Undo the switch of interrupted runs, so that it can be done again from its beginning.
+
+    Going on in the middle would have to trust a client that may have been killed too and forgotten
+    what it was told; going back heals that, and what was copied stays.  A lane with an `error`
+    afterwards must not go on.
+    """
+    _undo(lanes, world, told, down_to=Recheck.phase)
+    changed = [lane for lane in lanes if lane.error is None and (lane.gone or _missing(lane.run))]
+    for lane in changed:
+        lane.failure = SeedError("it was interrupted, and others changed things since")
+    recover(changed, world, told)
+    for lane in lanes:
+        if lane.error is not None:
+            continue
+        for row in lane.run.begun_steps():
+            step = step_from(row.step)
+            if isinstance(step, MakeStaging):
+                remove_if_empty(step.undo_remove)  # the client made them when it was told of them
+
+
+def _close(lane: Lane) -> None:
+    missing = _missing(lane.run)
+    note = "; ".join([lane.reason, *(f"missing: {path}" for path in missing)])
+    try:
+        lane.run.rolled_back(note)
+    except SeedError as why:
+        lane.error = _still_open(lane, [str(why)])
+        return
+    left = lane.gone | lane.lame
+    if missing or left:
+        lane.error = NotAsBefore(
+            f"run {lane.run.run_id} was rolled back, but not everything is as it was before",
+            detail="\n".join(
+                [
+                    *(f"gone, and not by us: {path}" for path in missing),
+                    *(
+                        f"left alone, because it was removed or moved, or misses files: {t}"
+                        for t in sorted(left)
+                    ),
+                ]
+            ),
+            hint="look at these; the run is closed",
+        )
+
+
+def _undo(lanes: Sequence[Lane], world: World, told: Told, *, down_to: int) -> None:
+    """Go back in step; `lane.error` is set where something could not be undone."""
+    _prepare_client(lanes, world)
+    queues = [_queue(lane, down_to) for lane in lanes if lane.error is None]
+    while acts := _next(queues):
+        _undo_together(acts, world, told)
+        queues = [queue for queue in queues if queue and _may_go_on(queue[0])]
+    for lane in lanes:
+        if lane.stuck and lane.error is None:
+            lane.error = _still_open(lane, lane.stuck)
+
+
+def _queue(lane: Lane, down_to: int) -> list[Act]:
+    begun = [Act(lane, row, step_from(row.step)) for row in reversed(lane.run.begun_steps())]
+    return [act for act in begun if act.step.phase >= down_to]
+
+
+def _may_go_on(act: Act) -> bool:
+    return act.lane.stuck_phase in (None, act.step.phase)
+
+
+def _next(queues: Sequence[list[Act]]) -> list[Act]:
+    waiting = [queue for queue in queues if queue]
+    if not waiting:
+        return []
+    rank = max(queue[0].rank for queue in waiting)
+    return [act for queue in waiting if queue[0].rank == rank for act in run_ahead(queue)]
+
+
+def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
+    for act in acts:
+        told(act.step, "undo")
+        if isinstance(act.step, StopTorrents):
+            hurt, lame = _hurt(act.lane.run)  # all that is still there is back by now
+            act.lane.gone |= hurt
+            act.lane.lame = lame
+    together = attempt if acts[0].is_merged else one_by_one
+    failed = together(acts, partial(_undo_all, world), lambda act: act.torrents)
+    undone = [act for act in acts if all(act is not other for other, _ in failed)]
+    try:
+        write_down(undone, Run.undone)
+    except SeedError as why:
+        failed += [(act, why) for act in undone]
+        undone = []
+    for act, reason in failed:
+        with suppress(SeedError):  # a full disk stops the journal, not the way back
+            act.lane.run.failed(act.row.seq, str(reason))
+        act.lane.stuck.append(f"{type(act.step).__name__}: {reason}")
+        act.lane.stuck_phase = act.step.phase
+    for act in undone:
+        told(act.step, "undone")
+
+
+def _undo_all(world: World, acts: Sequence[Act]) -> None:
+    world.undo_together(
+        [_without(act.step.inverse(), act.lane.gone | act.lane.lame) for act in acts]
+    )
+
+
+def _missing(run: Run) -> tuple[str, ...]:
+    """Source files that are neither in their place nor hidden any more; somebody removed them."""
+    begun = [row for row in run.steps() if row.state is not StepState.PLANNED]
+    hides = [step for step in map(_step_of, begun) if isinstance(step, Hide)]
+    return tuple(
+        f"{hide.src_root}/{name}"
+        for hide in hides
+        for name in hide.names
+        if not any(os.path.lexists(f"{root}/{name}") for root in (hide.src_root, hide.dst_root))
+    )
+
+
+def _hurt(run: Run) -> tuple[frozenset[str], frozenset[str]]:
+    """Torrents of which a file is gone; starting them would make them download.
+
+    First those that the run had hidden, then those that were missing before it began, as they may
+    be when a copy that was lost is taken back.
+    """
+    steps = [_step_of(row) for row in run.steps()]
+    hidden = {f"{h.src_root}/{name}" for h in steps if isinstance(h, Hide) for name in h.names}
+    hurt: set[str] = set()
+    lame: set[str] = set()
+    for move in (step for step in steps if isinstance(step, Relocate)):
+        for path in (f"{move.from_root}/{name}" for name in move.names):
+            if not os.path.lexists(path):
+                (hurt if path in hidden else lame).add(move.torrent_id)
+    return frozenset(hurt), frozenset(lame)
+
+
+def _step_of(row: StepRow) -> Step:
+    return step_from(row.step)
+
+
+def _still_open(lane: Lane, stuck: Sequence[str]) -> RollbackFailed:
+    number = lane.run.run_id
+    return RollbackFailed(
+        f"run {number} could not be undone completely; it stays open",
+        detail="\n".join([f"it failed because: {lane.reason}", *stuck]),
+        hint=f"remove the cause, then: rehome rollback {number}"
+        f"  (or go forward: rehome resume {number})",
+    )
+
+
+def _prepare_client(lanes: Sequence[Lane], world: World) -> None:
+    """Mend what the client has lost, and find the torrents that are not to be touched any more.
+
+    Those are the ones that somebody removed from the client or moved elsewhere meanwhile.  A run
+    that asked nothing of the client yet needs none; it may even be down.
+    """
+    asked = [lane for lane in lanes if any(isinstance(s, StopTorrents) for s in _begun(lane.run))]
+    failed = attempt(asked, partial(_mend, world), lambda lane: _places(lane.run))
+    for lane, why in failed:
+        lane.error = _still_open(lane, [str(why)])
+
+
+def _begun(run: Run) -> list[Step]:
+    return [step_from(row.step) for row in run.begun_steps()]
+
+
+def _places(run: Run) -> dict[str, tuple[str, str]]:
+    """The save paths that each torrent can have through this run."""
+    moves = [step for step in map(_step_of, run.steps()) if isinstance(step, Relocate)]
+    return {move.torrent_id: (move.client_from, move.client_to) for move in moves}
+
+
+def _mend(world: World, lanes: Sequence[Lane]) -> None:
+    places = {key: paths for lane in lanes for key, paths in _places(lane.run).items()}
+    lost = world.switch.not_ours(places)
+    moving: list[Lane] = []
+    for lane in lanes:
+        lane.gone |= lost & _places(lane.run).keys()
+        begun = _begun(lane.run)
+        if any(isinstance(step, Relocate) for step in begun):
+            _hide_again(world, [step for step in begun if isinstance(step, Hide)])
+            moving.append(lane)
+    _heal(moving, world)
+
+
+def _hide_again(world: World, hides: Sequence[Hide]) -> None:
+    """Files that somebody put back by hand would be in the way of the client's going back."""
+    for hide in hides:
+        for name in hide.names:
+            if os.path.lexists(Path(hide.src_root) / name):
+                with suppress(fsops.LostFile):
+                    world.perform(replace(hide, names=(name,)))
+
+
+def _without(step: Step, gone: frozenset[str]) -> Step:
+    """The step for those torrents that still are in the client; the files go back all the same."""
+    match step:
+        case StopTorrents(torrents) | StartTorrents(torrents):
+            return type(step)(tuple(was for was in torrents if was.torrent_id not in gone))
+        case SetManagement() | SetCategory() | Relocate() if step.torrent_id in gone:
+            return Nothing()
+    return step
+
+
+def _heal(lanes: Sequence[Lane], world: World) -> None:
+    """Before going back: a client that was killed too may have lost torrents on the new side.
+
+    It finds them when the staged view is in its place; the undo that follows takes it away again.
+    """
+    places: dict[str, str] = {}
+    for lane in lanes:
+        for step in _begun(lane.run):
+            if isinstance(step, Relocate) and step.torrent_id not in lane.gone:
+                places[step.torrent_id] = step.client_to
+
+    def show_files(torrents: frozenset[str]) -> None:
+        for lane in lanes:
+            if not torrents.isdisjoint(_places(lane.run)):
+                _show_view(lane.run, world)
+
+    if places:
+        world.switch.heal(places, show_files)
+
+
+def _show_view(run: Run, world: World) -> None:
+    for row in run.steps():
+        step = step_from(row.step)
+        if isinstance(step, Place) and row.state is not StepState.DONE:
+            run.intend(row.seq)
+            world.perform(step)
+            run.done(row.seq)

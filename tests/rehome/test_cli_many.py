@@ -1,0 +1,188 @@
+"""`rehome apply` with many groups, and what ends or undoes their runs, as a person types it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.relocating import SimulatedLab, killed_in
+
+from rehome.cli import cli
+from seedkeep import console
+
+
+@dataclass
+class Program:
+    """`rehome` with the settings of the lab, called in this process."""
+
+    capture: pytest.CaptureFixture[str]
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *arguments: str | Path) -> int:
+        code = console.run(cli, [str(argument) for argument in arguments], "rehome")
+        self.out, self.err = self.capture.readouterr()
+        return code
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def rehome(
+    lab: SimulatedLab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    monkeypatch.setenv("HASHALL_CONFIG", str(lab.config))
+    return Program(capsys)
+
+
+@pytest.fixture
+def plan(lab: SimulatedLab, rehome: Program) -> Path:
+    """Three groups that may go."""
+    for name in ("one", "two", "three"):
+        lab.seed(name, {f"{name}.mkv": 30_000}, below="films", category="films")
+    lab.look()
+    path = lab.home / "plan.json"
+    assert rehome("plan", "--demote", "--category", "films", "-o", path) == 0
+    return path
+
+
+def test_a_dry_run_shows_every_group_and_changes_nothing(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    before = lab.seen()
+    assert rehome("apply", plan, "--dryrun") == 0
+    assert rehome.out.count("MOVE: 1 torrent to the pool") == 3
+    assert rehome.out.endswith("dry run: nothing was changed\n")
+    assert rehome("apply", plan, "--dryrun", "--json") == 0
+    assert len(rehome.json["batch"]["groups"]) == 3
+    assert lab.seen() == before
+
+
+def test_each_group_has_its_line_and_then_come_the_sums(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--retain", "0", "--rescan", "--pieces") == 0
+    *groups, sums = rehome.out.splitlines()
+    assert sorted(line.partition(":")[0] for line in groups) == ["one", "three", "two"]
+    assert sums == "3 of 3 groups moved, 87.9 KiB copied, 87.9 KiB freed so far"
+    assert "1 of 3: " in rehome.err
+    assert lab.own_debris() == []
+
+
+def test_in_json_every_group_says_how_it_ended(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    (lab.seeding / "films/two/two.mkv").write_bytes(b"other bytes")
+    assert rehome("apply", plan, "--force", "--json") == 4
+    outcome = rehome.json["outcome"]
+    assert [item["error"] and item["error"]["code"] for item in outcome["groups"]].count(None) == 2
+    (failed,) = (item for item in outcome["groups"] if item["error"])
+    assert failed["error"]["code"] == "stale-plan"
+    assert failed["applied"] is None
+    assert (outcome["left"], outcome["left_because"]) == ([], "")
+
+
+def test_a_group_that_failed_is_named_with_its_reason(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    (lab.seeding / "films/two/two.mkv").write_bytes(b"other bytes")
+    assert rehome("apply", plan, "--force") == 4
+    assert "two: stale-plan: the plan is stale" in rehome.out
+    assert "2 of 3 groups moved" in rehome.out
+    assert "1 did not end well; see above" in rehome.out
+
+
+def test_what_is_left_over_is_said_and_done_by_the_same_command_again(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--max-groups", "2") == 0
+    assert "1 not begun: --max-groups 2" in rehome.out
+    assert rehome("apply", plan, "--force", "--max-groups", "2") == 0
+    assert rehome.out.count("nothing to do") == 2
+    assert {row["save_path"] for row in lab.rows().values()} == {str(lab.pool_seeding / "films")}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--window", "1-2", "--window: '1-2' is no window"),
+        ("--bwlimit", "fast", "--bwlimit: 'fast' is not a size"),
+        ("--bwlimit", "0B/s", "--bwlimit: 0 bytes a second"),
+        ("--retain", "soon", "--retain: 'soon'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_before_anything_is_read(
+    rehome: Program, option: str, value: str, message: str
+) -> None:
+    assert rehome("apply", "missing.json", "--force", option, value) == 2
+    assert message in rehome.err
+
+
+# -- ending runs
+
+
+def interrupted(rehome: Program, plan: Path) -> None:
+    with killed_in(33, afterwards=True):
+        rehome("apply", plan, "--force")
+
+
+@pytest.mark.parametrize(("how", "side"), [("resume", "pool"), ("rollback", "stash")])
+def test_one_command_ends_all_that_was_interrupted(
+    lab: SimulatedLab, rehome: Program, plan: Path, how: str, side: str
+) -> None:
+    interrupted(rehome, plan)
+    assert rehome(how, "--all") == 0
+    root = lab.pool if side == "pool" else lab.stash
+    assert all(str(row["save_path"]).startswith(str(root)) for row in lab.rows().values())
+    assert rehome(how, "--all") == 0  # and again, when there is nothing to end
+    assert rehome(how, "--all", "--json") == 0
+    assert rehome.json["outcome"]["groups"] == []
+
+
+@pytest.mark.parametrize("how", ["resume", "rollback"])
+@pytest.mark.parametrize("arguments", [[], ["1", "--all"]])
+def test_a_run_or_all_of_them_has_to_be_named(
+    rehome: Program, plan: Path, how: str, arguments: list[str]
+) -> None:
+    assert rehome(how, *arguments) == 2
+    assert "say which run, or --all" in rehome.err
+
+
+# -- undo, and the history
+
+
+def test_a_run_is_undone_and_the_history_joins_the_two(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--max-groups", "1") == 0
+    assert rehome("undo", "1", "--retain", "0") == 0
+    assert "run 2: 1 torrent seeds from where" in rehome.out
+    assert rehome("runs", "show", "1") == 0
+    assert "undone   by run 2" in rehome.out
+    assert "note     taken back by run 2" in rehome.out
+    assert rehome("runs", "show", "2") == 0
+    assert "undoes   run 1" in rehome.out
+    assert rehome("runs", "show", "1", "--json") == 0
+    assert rehome.json["run"]["undone_by"] == 2
+    assert rehome("runs", "list") == 0
+    assert "undo 1" in rehome.out
+    assert rehome("undo", "1", "--retain", "soon") == 2
+    assert rehome("undo", "1", "--json") == 3
+    assert rehome.json["error"]["code"] == "cannot-undo"
+
+
+def test_a_run_tells_who_when_why_and_what_was_before_and_after(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    rehome("apply", plan, "--force", "--max-groups", "1")
+    rehome("runs", "show", "1")
+    for line in ("by       ", "started  ", "ended    ", "payload  ", "copied   ", "kept     "):
+        assert f"\n{line}" in rehome.out
+    assert f"{lab.seeding}/films → {lab.pool_seeding}/films" in rehome.out
+    assert "CATEGORY" in rehome.out
+    assert rehome.out.splitlines()[-1] == "next: rehome retire 1, or rehome undo 1"
