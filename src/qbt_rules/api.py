@@ -1,0 +1,155 @@
+"""What rules see of the client during one job: every torrent as listed once, and more on demand.
+
+What the job does is put into what it sees, so that the next rule, and a dry run, sees the effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from qbt_rules.disk import Disk
+from qbt_rules.language.values import Unknown, Value
+from seedkeep.errors import SeedError, Unreachable
+from seedkeep.torrent_client import NoSuchTorrent
+from seedkeep.torrent_details import DetailedClient, Details
+
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_TIMES: dict[str, Callable[[datetime], Value]] = {
+    "hour": lambda now: now.hour,
+    "minute": lambda now: now.minute,
+    "day": lambda now: now.day,
+    "month": lambda now: now.month,
+    "year": lambda now: now.year,
+    "weekday": lambda now: _WEEKDAYS[now.weekday()],
+    "weekday_number": lambda now: now.isoweekday(),
+    "date": lambda now: now.date().isoformat(),
+}
+# One request answers for all fields of such a family.
+_LISTS: dict[str, Callable[[DetailedClient, str], list[Details]]] = {
+    "files": lambda client, torrent_id: client.file_details(torrent_id),
+    "trackers": lambda client, torrent_id: client.tracker_details(torrent_id),
+    "peers": lambda client, torrent_id: client.peer_details(torrent_id),
+    "webseeds": lambda client, torrent_id: [{"url": url} for url in client.webseeds(torrent_id)],
+}
+_DISK = frozenset({"payload", "links", "space"})
+
+
+class Torrent:
+    """One torrent as rules see it (a `language.conditions.Subject`)."""
+
+    __slots__ = ("_known", "_lists", "_row", "_world", "torrent_id")
+
+    def __init__(self, row: Details, world: World) -> None:
+        self.torrent_id: str = row["hash"]
+        self._row = row
+        self._world = world
+        self._known: dict[str, Value] = {}
+        self._lists: dict[str, list[Details] | Details | Unknown] = {}
+
+    @property
+    def name(self) -> str:
+        return str(self.value("info.name"))
+
+    def value(self, field: str) -> Value:
+        try:
+            return self._known[field]
+        except KeyError:
+            family, _, name = field.partition(".")
+            found = self._known[field] = self._ask(family, name)
+            return found
+
+    def put(self, field: str, value: Value) -> None:
+        """Something was done, or would have been: from now on the field has this value."""
+        self._known[field] = value
+
+    def forget(self, *families: str) -> None:
+        """Something was done whose effect nobody can foresee: ask again when asked."""
+        for field in [field for field in self._known if field.partition(".")[0] in families]:
+            del self._known[field]
+        for family in families:
+            self._lists.pop(family, None)
+
+    def _ask(self, family: str, name: str) -> Value:
+        if family == "info":
+            return _said(self._row, name)
+        if family in _LISTS or family == "properties":
+            return self._of_family(family, name)
+        return self._world.value(self, family, name)
+
+    def _of_family(self, family: str, name: str) -> Value:
+        if family not in self._lists:
+            self._lists[family] = self._world.ask(family, self.torrent_id)
+        found = self._lists[family]
+        if isinstance(found, Unknown):
+            return found
+        if not isinstance(found, list):
+            return _said(found, name)
+        if name == "count":
+            return len(found)
+        values = [_said(row, name) for row in found]
+        unknown = next((value for value in values if isinstance(value, Unknown)), None)
+        return values if unknown is None else unknown
+
+
+class World:
+    """All torrents of one job."""
+
+    def __init__(
+        self, client: DetailedClient, disk: Disk, now: datetime, ids: Collection[str] | None = None
+    ) -> None:
+        """Raises `Unreachable`."""
+        self.client, self.disk, self.now = client, disk, now
+        self.torrents = {row["hash"]: Torrent(row, self) for row in client.listed(ids)}
+        self._once: dict[str, Details | Unknown] = {}
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """These are gone."""
+        for torrent_id in ids:
+            self.torrents.pop(torrent_id, None)
+
+    def value(self, torrent: Torrent, family: str, name: str) -> Value:
+        if family == "time":
+            return _TIMES[name](self.now.astimezone())
+        if family in _DISK:
+            try:
+                save_path = str(torrent.value("info.save_path"))
+                return self.disk.value(torrent.torrent_id, f"{family}.{name}", save_path)
+            except SeedError as why:
+                return Unknown(why.brief)
+        said = self._of_client(family)
+        return said if isinstance(said, Unknown) else _said(said, name)
+
+    def ask(self, family: str, torrent_id: str) -> list[Details] | Details | Unknown:
+        try:
+            if family == "properties":
+                return self.client.properties(torrent_id)
+            found = _LISTS[family](self.client, torrent_id)
+            if family == "files" and not found:
+                return Unknown("the file list is not known yet")
+            return found
+        except NoSuchTorrent:
+            return Unknown("the torrent is gone")
+
+    def _of_client(self, family: str) -> Details | Unknown:
+        """Of the client itself: asked once for all torrents."""
+        if family not in self._once:
+            if family == "transfer":
+                self._once[family] = self.client.transfer()
+            else:
+                version = self.client.version()
+                api = ".".join(map(str, version.api))
+                said = {"version": version.app, "api_version": api}
+                self._once[family] = {**self.client.preferences(), **said}
+        return self._once[family]
+
+
+def _said(row: Details, name: str) -> Value:
+    value: Any = row.get(name, Unknown)
+    if value is Unknown:
+        return Unknown(f"qBittorrent does not tell {name}")
+    return Unknown(f"{name} has never been") if value is None else value
+
+
+__all__ = ["Torrent", "Unreachable", "World"]
