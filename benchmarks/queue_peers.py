@@ -1,0 +1,82 @@
+"""huey on SQLite and rq on Redis, doing what `server_queue` measures; runs in a venv of its own.
+
+    python queue_peers.py huey FILE | huey-synced FILE | rq REDIS-URL   JOBS SAMPLES
+
+Prints {"per_second": …, "starts": [seconds, …]}.
+"""
+
+import json
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from typing import Any
+
+PAUSE_S = 0.05  # between two jobs of an idle queue
+context = multiprocessing.get_context("fork")
+started = context.Value("d", 0.0)  # wall clock of the newest start
+count = context.Value("i", 0)
+peer: dict[str, Any] = {}
+
+
+def job() -> None:
+    """The no-op; a module-level function, because rq finds it by its name."""
+    started.value = time.time()
+    count.value += 1
+
+
+def open_huey(path: str, synced: bool) -> None:
+    from huey import SqliteHuey
+
+    # Its file is not synced by default: a power cut loses accepted jobs.
+    app = SqliteHuey(filename=path, fsync=synced)
+    task = app.task()(job)
+    peer["enqueue"] = task
+
+    def work() -> None:
+        app.create_consumer(workers=1, periodic=False, check_worker_health=False).run()
+
+    peer["work"] = work
+
+
+def open_rq(url: str) -> None:
+    import queue_peers
+    from redis import Redis
+    from rq import Queue, SimpleWorker
+
+    queue_peers.started, queue_peers.count = started, count
+    connection = Redis.from_url(url)
+    queue = Queue(connection=connection)
+    peer["enqueue"] = lambda: queue.enqueue(queue_peers.job)
+    # No process per job: the fastest of its workers, and the one that is like ours.
+    peer["work"] = lambda: SimpleWorker([queue], connection=Redis.from_url(url)).work()
+
+
+def main(kind: str, place: str, jobs: int, samples: int) -> None:
+    logging.disable(logging.CRITICAL)
+    open_rq(place) if kind == "rq" else open_huey(place, kind == "huey-synced")
+    worker = context.Process(target=peer["work"])
+    worker.start()
+    starts = []
+    for n in range(1, samples + 2):
+        time.sleep(PAUSE_S)
+        asked = time.time()
+        peer["enqueue"]()
+        while count.value < n:
+            time.sleep(0.0005)
+        starts.append(started.value - asked)
+    before, began = count.value, time.perf_counter()
+    for _ in range(jobs):
+        peer["enqueue"]()
+    while count.value < before + jobs:
+        time.sleep(0.001)
+    per_second = jobs / (time.perf_counter() - began)
+    worker.kill()
+    worker.join()
+    print(json.dumps({"per_second": per_second, "starts": starts[1:]}))
+
+
+if __name__ == "__main__":
+    signal.alarm(300)
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

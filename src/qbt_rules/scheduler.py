@@ -1,0 +1,167 @@
+"""Moments at which jobs are enqueued by themselves: cron expressions and intervals.
+
+Every server computes the same moments, and the queue accepts each of them once.  A moment that
+passed while no server ran is not made up for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from qbt_rules.model import ScheduleSlot
+from qbt_rules.queue_manager import QueueManager
+from seedkeep.settings import environment
+from seedkeep.units import format_duration, parse_duration
+
+SHORTEST = timedelta(seconds=10)
+DEFAULT_CONTEXT = "scheduled"
+_KEYS = ("name", "cron", "every", "context", "hash", "dry_run")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_STEP = timedelta(minutes=1)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleEntry:
+    """One entry of `schedule:`; either `cron` or `every` is set."""
+
+    name: str  # the same on all servers: what makes a moment happen once
+    context: str | None = DEFAULT_CONTEXT
+    torrent_hash: str | None = None
+    dry_run: bool = False
+    cron: str | None = None  # in local time
+    every: timedelta | None = None  # counted from 1970-01-01 UTC
+
+    def after(self, moment: datetime, zone: tzinfo) -> datetime:
+        """The first due moment after `moment`, in UTC."""
+        if self.every is not None:
+            return _EPOCH + ((moment - _EPOCH) // self.every + 1) * self.every
+        assert self.cron is not None
+        found: datetime = next(CronSim(self.cron, moment.astimezone(zone)))
+        return found.astimezone(UTC)
+
+
+def parse_schedule(raw: Any) -> tuple[ScheduleEntry, ...]:
+    """The list below `schedule:` as entries.  Raises `ValueError` with words for the user."""
+    if raw in (None, "", ()):
+        return ()
+    if not isinstance(raw, list | tuple):
+        raise ValueError("schedule must be a list of entries")
+    entries = tuple(_entry(f"entry {number}", item) for number, item in enumerate(raw, 1))
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two entries are called {name!r}; give them different names")
+    return entries
+
+
+def _entry(where: str, item: Any) -> ScheduleEntry:
+    if isinstance(item, ScheduleEntry):
+        return item
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{where} must have `cron:` or `every:`")
+    for key in item:
+        if key not in _KEYS:
+            raise ValueError(f"{where}: {key} is not known (known: {', '.join(_KEYS)})")
+    cron, every = item.get("cron"), item.get("every")
+    if (cron is None) == (every is None):
+        raise ValueError(f"{where} needs either `cron:` or `every:`")
+    interval = _interval(where, every) if every is not None else None
+    if cron is not None:
+        _check_cron(where, str(cron))
+    context = item.get("context", DEFAULT_CONTEXT)
+    dry_run = item.get("dry_run", False)
+    if str(dry_run).lower() not in ("true", "false"):
+        raise ValueError(f"{where}: dry_run must be true or false, not {dry_run!r}")
+    when = str(cron) if cron is not None else f"every {format_duration(interval or SHORTEST)}"
+    return ScheduleEntry(
+        name=str(item.get("name") or f"{when} {context or ''}".strip()),
+        context=str(context) if context else None,
+        torrent_hash=str(item["hash"]).lower() if item.get("hash") else None,
+        dry_run=str(dry_run).lower() == "true",
+        cron=str(cron) if cron is not None else None,
+        every=interval,
+    )
+
+
+def _interval(where: str, every: Any) -> timedelta:
+    try:
+        interval = every if isinstance(every, timedelta) else parse_duration(str(every))
+    except ValueError as why:
+        raise ValueError(f"{where}: {why}") from why
+    if interval < SHORTEST:
+        raise ValueError(f"{where}: every must be {format_duration(SHORTEST)} or more")
+    return interval
+
+
+def _check_cron(where: str, cron: str) -> None:
+    try:
+        next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration):
+        raise ValueError(f"{where}: {cron!r} is not a cron expression (0 3 * * *)") from None
+
+
+class Scheduler:
+    """Enqueues what is due.  For one thread; call `tick` at `next_due` or earlier."""
+
+    def __init__(
+        self, entries: Iterable[ScheduleEntry], now: datetime, zone: tzinfo | None = None
+    ) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+        self._zone = zone or local_zone()
+        self._seen = now
+        self._next = self._after(now)
+
+    @property
+    def next_due(self) -> datetime | None:
+        return min(self._next.values(), default=None)
+
+    def tick(self, queue: QueueManager, now: datetime) -> int:
+        """Enqueue for each entry the newest moment that has come; returns how many jobs.
+
+        What the queue raises leaves that entry and those after it due.
+        """
+        if now < self._seen - _CLOCK_STEP:  # the clock was set back
+            self._next = self._after(now)
+        self._seen = now
+        enqueued = 0
+        for name, entry in self._entries.items():
+            due, following = self._next[name], self._next[name]
+            while following <= now:
+                due, following = following, entry.after(following, self._zone)
+            if following is self._next[name]:
+                continue
+            job = queue.enqueue_scheduled(
+                ScheduleSlot(entry=name, due=due),
+                entry.context,
+                entry.torrent_hash,
+                dry_run=entry.dry_run,
+            )
+            self._next[name] = following
+            if job is not None:
+                enqueued += 1
+                log.info("%s is due: job %s", name, job.job_id)
+        return enqueued
+
+    def _after(self, now: datetime) -> dict[str, datetime]:
+        return {name: e.after(now, self._zone) for name, e in self._entries.items()}
+
+
+def local_zone() -> tzinfo:
+    """The zone that TZ names, else the machine's, else UTC."""
+    try:
+        if name := environment().get("TZ"):
+            return ZoneInfo(name.lstrip(":"))
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file, key="localtime")
+    except (OSError, ValueError, LookupError):
+        return UTC

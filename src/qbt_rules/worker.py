@@ -1,0 +1,317 @@
+"""The process that runs jobs: one at a time, and only while it holds the queue's seat.
+
+Two threads: the main one takes jobs and runs the engine; upkeep renews the lease, enqueues what the
+schedule says and removes old jobs, so that none of it waits for a long job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import TypeVar
+
+from qbt_rules.engine import Engine, JobStopped
+from qbt_rules.model import Job
+from qbt_rules.queue_manager import LEASE_S, Bell, LeaseLost, QueueManager, WorkerName
+from qbt_rules.scheduler import ScheduleEntry, Scheduler
+from qbt_rules.supervisor import Child
+from seedkeep import clock
+from seedkeep.errors import SeedError
+from seedkeep.logs import bound
+
+LOOK_S = 0.5  # how often an idle worker looks by itself, where nothing can wake it
+GRACE_S = 20.0  # how long a running job may go on after SIGTERM
+SAFE_PART = 0.8  # of a lease that could not be renewed, in which a job still changes something
+CLEANUP_EVERY = timedelta(minutes=10)
+_LEAST_PAUSE_S = 1.0  # of upkeep, when the queue refuses what is due
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+T = TypeVar("T")
+Ended = tuple[Job, Job | None]  # the job, and the next one if it was handed out with the end
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    retention: timedelta = timedelta(days=7)
+    schedule: tuple[ScheduleEntry, ...] = ()
+    lease_s: float = LEASE_S
+    grace_s: float = GRACE_S
+    cleanup_every: timedelta = CLEANUP_EVERY
+
+
+def new_worker_id() -> str:
+    return f"{socket.gethostname()}-{uuid.uuid4().hex}"
+
+
+class Worker:
+    """`run` until `stop`.  Never raises for what the queue or the engine does."""
+
+    def __init__(
+        self,
+        queue: QueueManager,
+        engine: Engine,
+        options: WorkerOptions | None = None,
+        *,
+        worker_id: str | None = None,
+    ) -> None:
+        self.options = options or WorkerOptions()
+        self.name = WorkerName(
+            worker_id=worker_id or new_worker_id(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lease_s=self.options.lease_s,
+        )
+        self._queue = queue
+        self._engine = engine
+        self._parent = os.getppid()
+        # Plain values, because a signal handler sets them: an Event's lock may be held just then.
+        self._stopping = False
+        self._stop_at = float("inf")  # monotonic; from then on a job is asked to stop
+        self._upkeep = _Upkeep(queue, self.name, self.options)
+
+    def stop(self) -> None:
+        """No new job from now on; the current one gets `grace_s`.  May be called in a handler."""
+        if not self._stopping:
+            self._stop_at = clock.monotonic() + self.options.grace_s
+            self._stopping = True
+
+    def run(self) -> None:
+        """Take and run jobs until `stop`; then the seat is free and no job is held."""
+        bell = self._queue.bell()
+        self._upkeep.start()
+        pause = _FIRST_PAUSE_S
+        job: Job | None = None
+        try:
+            while self._may_go_on():
+                try:
+                    job = self._queue.dequeue(self.name, bell)
+                    if job is None:
+                        bell.wait(LOOK_S)
+                    pause = _FIRST_PAUSE_S
+                except SeedError as why:
+                    log.warning("the queue does not work: %s", why)
+                    clock.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_S)
+                while job is not None:
+                    if not self._may_go_on():
+                        self._give_back(job)
+                        break
+                    job = self.process_job(job, bell)
+        finally:
+            self._upkeep.stop()
+            bell.close()
+            try:
+                self._queue.leave(self.name.worker_id)
+            except SeedError as why:
+                log.warning("the seat stays taken until the lease ends: %s", why)
+
+    def process_job(self, job: Job, bell: Bell | None = None) -> Job | None:
+        """Run one job that `dequeue` gave, and record how it ended.
+
+        Returns the next job when one was handed out in the same go.
+        """
+        with bound(job=job.job_id):
+            log.info("job starts: context %s, hash %s", job.context or "-", job.torrent_hash or "-")
+            report = self._run_engine(job, bell)
+            try:
+                ended = self._insist(report)
+            except LeaseLost as why:
+                log.warning("what this worker did is not recorded: %s", why)
+                return None
+            if ended is None:
+                return None
+            done, following = ended
+            log.info("job %s after %.3f s", done.status.value, done.execution_s or 0.0)
+            return following
+
+    def _run_engine(self, job: Job, bell: Bell | None) -> Callable[[], Ended]:
+        """How to record what happened."""
+        self._upkeep.job_begins(job)
+        try:
+            result = self._engine.run(job, self._cancelled).as_json()
+        except JobStopped:
+            log.info("job stopped; it will run again")
+            return lambda: (self._queue.release(job), None)
+        except SeedError as why:
+            text = str(why)
+            log.warning("job failed: %s", text)
+        except Exception as why:
+            trace_id = uuid.uuid4().hex[:12]
+            log.exception("job failed, trace id %s", trace_id)
+            text = (
+                f"this is a bug: {type(why).__name__}: {why} (trace id {trace_id} in the server's"
+                " log)"
+            )
+        else:
+            if self._stopping:
+                return lambda: (self._queue.complete(job, result), None)
+            return lambda: self._queue.complete_and_dequeue(job, result, self.name, bell)
+        finally:
+            self._upkeep.job_ends()
+        return lambda: (self._queue.fail(job, text), None)
+
+    def _give_back(self, job: Job) -> None:
+        try:
+            self._queue.release(job)
+        except SeedError as why:
+            log.warning("job %s is taken back when the worker leaves: %s", job.job_id, why)
+
+    def _cancelled(self) -> bool:
+        return clock.monotonic() >= self._stop_at or not self._upkeep.holds_lease()
+
+    def _insist(self, report: Callable[[], T]) -> T | None:
+        """Report until it is recorded: without the queue there is nothing else to do.
+
+        None when the worker has to end first; then the job is taken back with the lease.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return report()
+            except LeaseLost:
+                raise
+            except SeedError as why:
+                log.warning("cannot record the job yet: %s", why)
+                if clock.monotonic() >= self._stop_at:
+                    return None
+                clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _may_go_on(self) -> bool:
+        if os.getppid() != self._parent:
+            log.warning("the server is gone; the worker ends")
+            self.stop()
+        return not self._stopping
+
+
+class _Upkeep:
+    """The second thread."""
+
+    def __init__(self, queue: QueueManager, name: WorkerName, options: WorkerOptions) -> None:
+        self._queue, self._name, self._options = queue, name, options
+        self._stop = threading.Event()
+        self._job: Job | None = None
+        self._lost: Job | None = None  # the job that is not ours any more
+        self._held_at = clock.monotonic()  # when the lease was last known to hold
+        self._scheduler = Scheduler(options.schedule, clock.now())
+        self._clean_at = clock.monotonic()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=self._options.lease_s)
+
+    def job_begins(self, job: Job) -> None:
+        self._held_at = clock.monotonic()
+        self._job = job
+
+    def job_ends(self) -> None:
+        self._job = None
+
+    def holds_lease(self) -> bool:
+        """False before another worker can have the job, also when nobody could be asked."""
+        safe_s = self._options.lease_s * SAFE_PART
+        return self._lost is not self._job and clock.monotonic() - self._held_at < safe_s
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for step in (self._renew, self._schedule, self._clean):
+                try:
+                    step()
+                except SeedError as why:
+                    log.warning("upkeep: %s", why)
+                except Exception:
+                    log.exception("upkeep failed")
+            self._stop.wait(self._pause_s())
+
+    def _renew(self) -> None:
+        began, job = clock.monotonic(), self._job
+        if self._queue.renew(self._name):
+            self._held_at = max(began, self._held_at)
+        elif job is not None and job is self._job:
+            log.warning("the lease of this worker ran out; its job is stopped")
+            self._lost = job
+
+    def _schedule(self) -> None:
+        self._scheduler.tick(self._queue, clock.now())
+
+    def _clean(self) -> None:
+        if clock.monotonic() < self._clean_at:
+            return
+        self._clean_at = clock.monotonic() + self._options.cleanup_every.total_seconds()
+        removed = 0
+        while not self._stop.is_set():
+            some = self._queue.cleanup_old_jobs(self._options.retention)
+            removed += some
+            if not some:
+                break
+            self._renew()
+        if removed:
+            log.info("removed %d old jobs", removed)
+
+    def _pause_s(self) -> float:
+        pause = self._options.lease_s / 3
+        if due := self._scheduler.next_due:
+            pause = min(pause, max(_LEAST_PAUSE_S, (due - clock.now()).total_seconds()))
+        return pause
+
+
+def run_worker(
+    open_queue: Callable[[], QueueManager],
+    make_engine: Callable[[], Engine],
+    options: WorkerOptions,
+    worker_id: str,
+) -> int:
+    """The worker as a process of its own: until SIGTERM or SIGINT, or until its parent is gone."""
+    queue = open_queue()
+    worker = Worker(queue, make_engine(), options, worker_id=worker_id)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # rules are read anew before every job
+    log.info("worker %s starts", worker_id)
+    worker.run()
+    queue.close()
+    return 0
+
+
+def worker_child(
+    open_queue: Callable[[], QueueManager],
+    make_engine: Callable[[], Engine],
+    options: WorkerOptions,
+) -> Child:
+    """The worker for `supervise`.
+
+    When its process has ended, however it ended, its job is free at once instead of after the
+    lease.
+    """
+
+    def gone(worker_id: str) -> None:
+        queue = open_queue()
+        try:
+            for job in queue.leave(worker_id):
+                log.warning("job %s is %s: its worker has died", job.job_id, job.status.value)
+        finally:
+            queue.close()
+
+    return Child(
+        name="worker",
+        run=lambda worker_id: run_worker(open_queue, make_engine, options, worker_id),
+        gone=gone,
+        incarnation=new_worker_id,
+    )

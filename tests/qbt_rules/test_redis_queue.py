@@ -1,0 +1,192 @@
+"""What is particular to the queue in Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+from tests.support.queues import HASH, taken, worker
+from tests.support.redis_server import RedisServer
+
+from qbt_rules.model import JobStatus
+from qbt_rules.queue_backends.redis_queue import RedisQueue
+from qbt_rules.queue_manager import QueueUnreachable, create_queue
+from seedkeep.errors import Misused
+
+NOWHERE = "redis://:geheim@127.0.0.1:1/0"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def queue(server: RedisServer) -> Iterator[RedisQueue]:
+    opened = RedisQueue(server.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(server.url, protocol=2, decode_responses=True)
+    yield client
+    client.close()
+
+
+def test_the_published_keys_are_there(queue: RedisQueue, raw: redis.Redis) -> None:
+    job = queue.enqueue("scheduled")
+    assert raw.lrange("qbt_rules:queue:pending", 0, -1) == [job.job_id]
+    assert raw.smembers("qbt_rules:jobs:status:pending") == {job.job_id}
+    assert raw.smembers("qbt_rules:jobs:context:scheduled") == {job.job_id}
+    assert raw.zscore("qbt_rules:jobs:by_time", job.job_id) == pytest.approx(
+        job.created_at.timestamp(), abs=1e-3
+    )
+    fields = raw.hgetall(f"qbt_rules:jobs:{job.job_id}")
+    assert fields["id"] == job.job_id
+    assert fields["status"] == "pending"
+    assert fields["created_at"].endswith("Z")
+    # What has no value is not there: a hash cannot hold a null.
+    assert {"hash", "started_at", "completed_at", "result", "error"} & fields.keys() == set()
+
+
+def test_removed_jobs_leave_no_key_behind(queue: RedisQueue, raw: redis.Redis) -> None:
+    queue.enqueue("scheduled", HASH)
+    queue.complete(taken(queue), {})
+    queue.cancel_job(queue.enqueue("scheduled").job_id)
+    queue.enqueue("scheduled")
+    queue.fail(taken(queue), "no")
+    assert queue.leave("one") == []
+    assert queue.cleanup_old_jobs(timedelta(0)) == 3
+    assert raw.keys("*") == []
+
+
+def test_accepted_jobs_survive_the_death_of_redis(queue: RedisQueue, server: RedisServer) -> None:
+    jobs = [queue.enqueue(f"c{n}") for n in range(20)]
+    queue.complete(taken(queue), {"rules_matched": 1})
+    running = taken(queue)
+    server.kill()
+    server.start()
+    assert queue.get_job(jobs[0].job_id) is not None
+    assert queue.complete(running, {}).status is JobStatus.COMPLETED
+    assert queue.stats().counts[JobStatus.PENDING] == 18
+    assert taken(queue).context == "c2"
+
+
+def test_a_short_absence_of_redis_is_bridged(queue: RedisQueue, server: RedisServer) -> None:
+    queue.enqueue("before")
+    server.kill()
+    back = threading.Timer(0.2, server.start)
+    back.start()
+    assert queue.enqueue("while away").status is JobStatus.PENDING
+    back.join()
+    assert queue.stats().total == 2
+
+
+def test_a_long_absence_is_an_error_that_a_person_understands() -> None:
+    queue = create_queue("redis", url=NOWHERE)
+    began = time.monotonic()
+    with pytest.raises(QueueUnreachable) as away:
+        queue.enqueue("a")
+    assert 0.5 < time.monotonic() - began < 30
+    assert away.value.brief == "Redis does not answer"
+    assert "geheim" not in str(away.value)
+    assert "127.0.0.1:1" in away.value.detail
+    health = queue.health()
+    assert health.problems == ("Redis does not answer",)
+    assert health.worker is None
+    bell = queue.bell()
+    assert not bell.wait(0.01)
+    bell.close()
+    queue.close()
+
+
+def test_a_url_that_is_none_is_refused_without_showing_it() -> None:
+    with pytest.raises(Misused) as wrong:
+        create_queue("redis", url="http://geheim@example.org")
+    assert "geheim" not in str(wrong.value)
+
+
+def test_a_redis_that_wants_a_password_is_named(server: RedisServer, raw: redis.Redis) -> None:
+    raw.config_set("requirepass", "right")
+    queue = create_queue("redis", url=server.url)
+    with pytest.raises(QueueUnreachable, match="Redis refuses the login"):
+        queue.enqueue("a")
+    queue.close()
+
+
+def test_what_redis_cannot_do_is_told(queue: RedisQueue, raw: redis.Redis) -> None:
+    raw.set("qbt_rules:queue:pending", "not a list")
+    with pytest.raises(QueueUnreachable, match="cannot do what the queue needs"):
+        queue.enqueue("a")
+
+
+def test_a_redis_without_append_only_file_is_warned_of(queue: RedisQueue, raw: redis.Redis) -> None:
+    assert queue.health().warnings == ()
+    raw.config_set("appendonly", "no")
+    assert "append-only" in queue.health().warnings[0]
+
+
+def test_a_repeated_dequeue_gives_the_same_job(
+    queue: RedisQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer was lost on the way, and the library asked again."""
+    queue.enqueue("a")
+    queue.enqueue("b")
+    real = queue._scripts["DEQUEUE"]
+
+    def twice(args: list[object]) -> object:
+        first = real(args=args)
+        assert real(args=args) == first
+        return first
+
+    monkeypatch.setitem(queue._scripts, "DEQUEUE", twice)
+    assert taken(queue).context == "a"
+    assert queue.dequeue(worker()) is None
+
+
+def test_a_repeated_enqueue_is_one_job(queue: RedisQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = queue._scripts["ENQUEUE"]
+
+    def twice(args: list[object]) -> object:
+        real(args=args)
+        return real(args=args)
+
+    monkeypatch.setitem(queue._scripts, "ENQUEUE", twice)
+    job = queue.enqueue("a")
+    assert job.requests == 1
+    assert queue.stats().total == 1
+
+
+def test_a_job_whose_data_somebody_deleted_stops_nothing(
+    queue: RedisQueue, raw: redis.Redis
+) -> None:
+    gone = queue.enqueue("gone")
+    queue.enqueue("b")
+    raw.delete(f"qbt_rules:jobs:{gone.job_id}")
+    assert taken(queue).context == "b"
+
+
+def test_the_bell_rings_again_after_redis_was_away(server: RedisServer) -> None:
+    queue, other = RedisQueue(server.url), RedisQueue(server.url)
+    bell = queue.bell()
+    bell.wait(0.01)
+    server.kill()
+    assert not bell.wait(0.01)
+    server.start()
+    deadline = time.monotonic() + 60
+    while not bell.wait(0.05):  # it subscribes anew, and says that it has to be looked
+        assert time.monotonic() < deadline
+    ringing = threading.Timer(0.1, other.enqueue, ["a"])
+    ringing.start()
+    assert bell.wait(60)
+    ringing.join()  # the bell rings before the answer is there
+    bell.close()
+    queue.close()
+    other.close()

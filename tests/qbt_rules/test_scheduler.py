@@ -1,0 +1,167 @@
+"""What is due is enqueued once, at the right moment of the local clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.support.queues import START, Hands, taken
+
+from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
+from qbt_rules.queue_manager import QueueUnreachable
+from qbt_rules.scheduler import Scheduler, local_zone, parse_schedule
+from seedkeep.errors import SeedError
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def hands() -> Iterator[Hands]:
+    with Hands().in_force() as moving:
+        yield moving
+
+
+@pytest.fixture
+def queue(tmp_path: Path, hands: Hands) -> Iterator[SQLiteQueue]:
+    opened = SQLiteQueue(tmp_path / "queue.db")
+    yield opened
+    opened.close()
+
+
+def moments(raw: object, start: datetime, hours: int) -> list[datetime]:
+    """Due moments of the one entry, in local time."""
+    (entry,) = parse_schedule(raw)
+    found, moment = [], start
+    while (moment := entry.after(moment, BERLIN)) <= start + hours * HOUR:
+        found.append(moment.astimezone(BERLIN))
+    return found
+
+
+def test_an_entry_says_when_and_what() -> None:
+    nightly, often = parse_schedule(
+        [
+            {"name": "nightly", "cron": "0 3 * * *", "context": "cleanup", "dry_run": "true"},
+            {"every": "1h30m", "hash": "AB" * 20},
+        ]
+    )
+    assert (nightly.name, nightly.context, nightly.dry_run) == ("nightly", "cleanup", True)
+    assert nightly.cron == "0 3 * * *"
+    assert (often.name, often.context) == ("every 1h30m scheduled", "scheduled")
+    assert (often.every, often.torrent_hash) == (timedelta(minutes=90), "ab" * 20)
+    assert parse_schedule((nightly, often)) == (nightly, often)
+    assert parse_schedule(None) == parse_schedule([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("0 3 * * *", "must be a list"),
+        (["0 3 * * *"], "entry 1 must have `cron:` or `every:`"),
+        ([{"every": "1h", "cron": "* * * * *"}], "entry 1 needs either"),
+        ([{"context": "a"}], "entry 1 needs either"),
+        ([{"cron": "61 * * * *"}], "'61 \\* \\* \\* \\*' is not a cron expression"),
+        ([{"cron": "0 0 30 2 *"}], "is not a cron expression"),
+        ([{"every": "1s"}], "every must be 10s or more"),
+        ([{"every": "often"}], "'often' is not a duration"),
+        ([{"every": "1h", "when": "now"}], "when is not known"),
+        ([{"every": "1h", "dry_run": "maybe"}], "dry_run must be true or false"),
+        ([{"every": "1h"}, {"every": "60m"}], "two entries are called"),
+    ],
+)
+def test_a_wrong_entry_says_what_is_wrong(raw: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_schedule(raw)
+
+
+def test_cron_follows_the_local_clock_through_both_changes_of_the_year() -> None:
+    nightly = [{"cron": "30 2 * * *"}]
+    spring = moments(nightly, datetime(2026, 3, 28, 12, tzinfo=BERLIN), 48)
+    assert [(m.day, m.hour, m.minute) for m in spring] == [(29, 3, 0), (30, 2, 30)]
+    autumn = moments(nightly, datetime(2026, 10, 24, 12, tzinfo=BERLIN), 48)
+    assert [(m.day, m.hour) for m in autumn] == [(25, 2), (26, 2)]
+    hourly = moments([{"cron": "0 * * * *"}], datetime(2026, 10, 24, 22, tzinfo=UTC), 4)
+    assert len(hourly) == 4
+
+
+def test_intervals_are_the_same_moments_on_every_server() -> None:
+    (entry,) = parse_schedule([{"every": "6h"}])
+    assert entry.after(START, UTC) == entry.after(START + HOUR, UTC) == START + 2 * HOUR
+    assert entry.after(START + 2 * HOUR, UTC) == START + 8 * HOUR
+
+
+def test_a_due_entry_is_enqueued_once(queue: SQLiteQueue) -> None:
+    entries = parse_schedule([{"every": "1h", "context": "cleanup"}])
+    one, two = (Scheduler(entries, START, UTC) for _ in range(2))
+    assert one.next_due == START + HOUR
+    assert one.tick(queue, START + HOUR - timedelta(seconds=1)) == 0
+    assert one.tick(queue, START + HOUR) == 1
+    assert one.next_due == START + 2 * HOUR
+    assert two.tick(queue, START + HOUR + timedelta(seconds=5)) == 0
+    assert two.next_due == START + 2 * HOUR
+    assert taken(queue).context == "cleanup"
+
+
+def test_many_servers_enqueue_each_moment_once(tmp_path: Path, hands: Hands) -> None:
+    hands.at = START + 10 * HOUR
+    entries = parse_schedule([{"every": "1h"}])
+    SQLiteQueue(tmp_path / "queue.db").close()
+    barrier = threading.Barrier(4, timeout=60)
+    counts: list[int] = []
+
+    def server() -> None:
+        own, scheduler = SQLiteQueue(tmp_path / "queue.db"), Scheduler(entries, START, UTC)
+        barrier.wait()
+        counts.append(sum(scheduler.tick(own, START + n * HOUR) for n in range(1, 11)))
+        own.close()
+
+    threads = [threading.Thread(target=server) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == 10
+
+
+def test_what_was_due_while_the_machine_slept_runs_once(queue: SQLiteQueue) -> None:
+    scheduler = Scheduler(parse_schedule([{"cron": "0 * * * *"}]), START, UTC)
+    assert scheduler.tick(queue, START + 50 * HOUR + timedelta(minutes=7)) == 1
+    assert scheduler.next_due == START + 51 * HOUR
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_schedule(queue: SQLiteQueue) -> None:
+    scheduler = Scheduler(parse_schedule([{"every": "1h"}]), START + 10000 * HOUR, UTC)
+    assert scheduler.tick(queue, START + 10001 * HOUR) == 1
+    assert scheduler.tick(queue, START) == 0
+    assert scheduler.next_due == START + HOUR
+    assert scheduler.tick(queue, START + HOUR) == 1
+
+
+def test_an_entry_stays_due_until_the_queue_has_taken_it(queue: SQLiteQueue) -> None:
+    class Away:
+        def enqueue_scheduled(self, *_: object, **__: object) -> None:
+            raise QueueUnreachable("Redis does not answer")
+
+    scheduler = Scheduler(parse_schedule([{"every": "1h"}]), START, UTC)
+    with pytest.raises(SeedError):
+        scheduler.tick(Away(), START + HOUR)  # type: ignore[arg-type]
+    assert scheduler.tick(queue, START + HOUR) == 1
+
+
+def test_without_entries_nothing_is_due(queue: SQLiteQueue) -> None:
+    scheduler = Scheduler((), START)
+    assert scheduler.next_due is None
+    assert scheduler.tick(queue, START + HOUR) == 0
+
+
+def test_the_local_zone_is_tz_or_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    assert local_zone() == BERLIN
+    monkeypatch.setenv("TZ", "Nowhere/Land")
+    assert local_zone() is UTC
+    monkeypatch.delenv("TZ")
+    assert local_zone().utcoffset(START) is not None

@@ -1,0 +1,258 @@
+"""What is particular to the queue in a file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.qbt import wait_for
+from tests.support.queues import Hands, taken, worker
+
+from qbt_rules.model import JobStatus
+from qbt_rules.queue_backends.bell import Ringer, SocketBell
+from qbt_rules.queue_backends.sqlite_connections import Connections
+from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
+from qbt_rules.queue_manager import NoSuchJob, create_queue, wait_until_final
+from seedkeep.errors import Misused
+from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "qbt-rules.db"
+
+
+@pytest.fixture
+def queue(path: Path) -> Iterator[SQLiteQueue]:
+    opened = SQLiteQueue(path)
+    yield opened
+    opened.close()
+
+
+def columns(db: Database, name: str) -> list[tuple[str, str]]:
+    return [(row["name"], row["type"]) for row in db.all(f"PRAGMA table_info({name})")]
+
+
+def test_the_published_tables_are_there(queue: SQLiteQueue, path: Path) -> None:
+    with open_database(path) as db:
+        assert columns(db, "jobs")[:9] == [
+            ("id", "TEXT"),
+            ("context", "TEXT"),
+            ("hash", "TEXT"),
+            ("status", "TEXT"),
+            ("created_at", "TIMESTAMP"),
+            ("started_at", "TIMESTAMP"),
+            ("completed_at", "TIMESTAMP"),
+            ("result", "TEXT"),
+            ("error", "TEXT"),
+        ]
+        assert columns(db, "queue") == [
+            ("id", "INTEGER"),
+            ("job_id", "TEXT"),
+            ("priority", "INTEGER"),
+        ]
+        assert {"version", "applied_at"} <= {name for name, _ in columns(db, "schema_version")}
+        indexes = {row["name"] for row in db.all("SELECT name FROM sqlite_schema")}
+        assert {"idx_status", "idx_created_at", "idx_context"} <= indexes
+        row = db.one("PRAGMA journal_mode")
+        assert row is not None
+        assert row[0] == "wal"
+
+
+def test_jobs_survive_a_new_opening(queue: SQLiteQueue, path: Path) -> None:
+    job = queue.enqueue("a")
+    queue.close()
+    again = create_queue("sqlite", path=path)
+    assert again.get_job(job.job_id) == job
+    again.close()
+
+
+def test_a_row_that_a_person_inserted_is_a_job(queue: SQLiteQueue, path: Path) -> None:
+    with open_database(path) as db, transaction(db):
+        db.execute("INSERT INTO jobs (id, status) VALUES ('by-hand', 'pending')")
+        db.execute("INSERT INTO queue (job_id) VALUES ('by-hand')")
+    job = taken(queue)
+    assert job.job_id == "by-hand"
+    assert abs((datetime.now(UTC) - job.created_at).total_seconds()) < 600
+
+
+def test_urgent_jobs_run_first(queue: SQLiteQueue, path: Path) -> None:
+    queue.enqueue("a")
+    urgent = queue.enqueue("b")
+    with open_database(path) as db:
+        db.execute("UPDATE queue SET priority = 1 WHERE job_id = ?", (urgent.job_id,))
+    assert taken(queue).job_id == urgent.job_id
+
+
+def test_a_status_that_does_not_exist_cannot_be_stored(queue: SQLiteQueue, path: Path) -> None:
+    with open_database(path) as db, pytest.raises(DatabaseError):
+        db.execute("INSERT INTO jobs (id, status) VALUES ('x', 'paused')")
+
+
+def test_the_order_of_jobs_uses_indexes(queue: SQLiteQueue, path: Path) -> None:
+    """A long queue and a long history must not make a job slow."""
+    statements = [
+        "SELECT id FROM queue ORDER BY priority DESC, id LIMIT 1",
+        "SELECT 1 FROM jobs WHERE status = 'processing'",
+        "SELECT id FROM jobs WHERE status = 'pending' AND context IS ? AND hash IS ?"
+        " AND dry_run = ? LIMIT 1",
+        "SELECT id FROM jobs WHERE completed_at < ? ORDER BY completed_at LIMIT ?",
+        "SELECT id FROM jobs WHERE status = ? ORDER BY created_at DESC, rowid DESC LIMIT 5",
+        "SELECT id FROM jobs WHERE context = ? ORDER BY created_at DESC, rowid DESC LIMIT 5",
+        "SELECT id FROM jobs ORDER BY created_at DESC, rowid DESC LIMIT 5",
+    ]
+    with open_database(path) as db:
+        for statement in statements:
+            values = ["x"] * statement.count("?")
+            plan = db.all(f"EXPLAIN QUERY PLAN {statement}", values)
+            said = " / ".join(row["detail"] for row in plan)
+            assert "USING" in said, statement
+            assert "TEMP B-TREE" not in said, statement
+
+
+def test_a_worker_of_an_earlier_boot_holds_nothing(queue: SQLiteQueue, path: Path) -> None:
+    queue.enqueue("a")
+    taken(queue, "before the reboot")
+    with open_database(path) as db:
+        db.execute("UPDATE worker SET boot = 'another', lease_until = lease_until + 1e9")
+    assert taken(queue, "after").attempts == 2
+
+
+def test_setting_the_clock_ends_no_lease(queue: SQLiteQueue) -> None:
+    queue.enqueue("a")
+    job = taken(queue)
+    with Hands(at=datetime(2099, 1, 1, tzinfo=UTC)).in_force() as hands:
+        hands.monotonic()
+    assert queue.reap() == []
+    assert queue.complete(job, {}).status is JobStatus.COMPLETED
+
+
+def test_an_error_of_one_request_does_not_touch_those_written_with_it(path: Path) -> None:
+    """Twenty threads at once; every third one fails."""
+    SQLiteQueue(path).close()
+    connections = Connections(path)
+    barrier = threading.Barrier(20)
+
+    def insert(n: int) -> int | str:
+        def work(db: Database) -> int:
+            db.execute("INSERT INTO schedule_slots (entry, due) VALUES (?, 'x')", (str(n),))
+            if n % 3 == 0:
+                raise Misused(f"no {n}")
+            return n
+
+        barrier.wait()
+        try:
+            return connections.write(work)
+        except Misused as why:
+            return why.brief
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(insert, range(20)))
+    assert answers == [f"no {n}" if n % 3 == 0 else n for n in range(20)]
+    rows = {row["entry"] for row in connections.reader().all("SELECT entry FROM schedule_slots")}
+    assert rows == {str(n) for n in range(20) if n % 3}
+    connections.close()
+
+
+def test_a_failed_commit_is_told_to_everybody(path: Path) -> None:
+    SQLiteQueue(path).close()
+    connections = Connections(path)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_db: Database) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    def breaking(db: Database) -> None:
+        db.script("ROLLBACK")  # as SQLite does by itself when the disk is full
+        raise DatabaseError("the disk is full")
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(connections.write, slow)
+        assert begun.wait(60)  # from here on the others wait for it, together
+        others = [pool.submit(connections.write, work) for work in (breaking, Database.changes)]
+        wait_for(lambda: len(connections._held.waiting) == 2, "the others to wait")
+        go_on.set()
+        first.result()
+        for other in others:
+            with pytest.raises(DatabaseError, match="full"):
+                other.result()
+    assert connections.write(lambda _db: 5) == 5
+    connections.close()
+
+
+def test_waiting_for_the_turn_is_not_needed_for_correctness(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no locks here")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    queue = SQLiteQueue(path)
+    queue.enqueue("a")
+    assert queue.complete(taken(queue), {}).status is JobStatus.COMPLETED
+    queue.close()
+
+
+def test_health_says_when_the_file_is_gone_bad(queue: SQLiteQueue, path: Path) -> None:
+    queue.enqueue("a")
+    queue.close()
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        name.unlink(missing_ok=True)
+    path.write_bytes(os.urandom(8192))
+    health = queue.health()
+    assert health.problems == ("The queue's database cannot be read",)
+    with pytest.raises(DatabaseError):
+        queue.enqueue("b")
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown queue backend: 'mysql'"):
+        create_queue("mysql")
+
+
+def test_waiting_for_a_job_ends_with_it_or_in_time(queue: SQLiteQueue) -> None:
+    job = queue.enqueue("a")
+    assert wait_until_final(queue, job.job_id, 0.05).status is JobStatus.PENDING
+    ending = threading.Timer(0.1, lambda: queue.complete(taken(queue), {}))
+    ending.start()
+    assert wait_until_final(queue, job.job_id, 60).status is JobStatus.COMPLETED
+    ending.join()
+    with pytest.raises(NoSuchJob):
+        wait_until_final(queue, "nobody", 1)
+
+
+def test_a_bell_rings_once_for_many_rings_and_bears_a_lost_owner() -> None:
+    bell, ringer = SocketBell(), Ringer()
+    for _ in range(1000):
+        ringer.ring(bell.name)
+    assert bell.wait(0)
+    while bell.wait(0):
+        continue
+    assert not bell.wait(0.01)
+    bell.close()
+    ringer.ring(bell.name)
+    ringer.ring(None)
+    ringer.close()
+
+
+def test_a_busy_queue_keeps_its_size(queue: SQLiteQueue, path: Path) -> None:
+    """Retention gives back what it frees: the second half of the jobs needs no more room."""
+
+    def sizes() -> int:
+        return sum(file.stat().st_size for file in path.parent.iterdir())
+
+    after = []
+    for _ in range(4):
+        for n in range(60):
+            queue.enqueue("load", f"{n:040x}")
+            queue.complete(taken(queue), {"text": "x" * 500})
+            queue.cleanup_old_jobs(timedelta(0))
+        after.append(sizes())
+    assert queue.dequeue(worker()) is None
+    assert after[3] <= after[1] * 1.1

@@ -1,0 +1,40 @@
+"""Engines for tests of the worker: they do what a test says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from qbt_rules.engine import Cancelled, JobStopped
+from qbt_rules.model import Job, JobResult
+
+RESULT = JobResult(torrents_processed=2, rules_matched=1, actions_executed=1)
+
+
+@dataclass
+class ScriptedEngine:
+    """Does `script` for each job; remembers the jobs."""
+
+    script: Callable[[Job], JobResult] = lambda _: RESULT
+    seen: list[Job] = field(default_factory=list)
+
+    def run(self, job: Job, cancelled: Cancelled) -> JobResult:
+        self.seen.append(job)
+        return self.script(job)
+
+
+class LongJob:
+    """Runs until the test says so, or until it is asked to stop."""
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self.begun, self.finish, self.stopped = (threading.Event() for _ in range(3))
+        self._stubborn = stubborn
+
+    def run(self, job: Job, cancelled: Cancelled) -> JobResult:
+        self.begun.set()
+        while not self.finish.wait(0.01):
+            if cancelled() and not self._stubborn:
+                self.stopped.set()
+                raise JobStopped
+        return RESULT
