@@ -1,0 +1,144 @@
+"""Small parts of the server: what systemd is told, the build, what a check remembers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.rules_app import Answering
+
+from qbt_rules import build, checks, serve
+from qbt_rules.checks import ClientCheck
+from qbt_rules.config import ENV_VARS, load_settings, open_queue, schedule
+from qbt_rules.service_manager import notify
+from qbt_rules.web_log import WebLog
+from seedkeep.errors import Misused
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_is_told_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    address = f"\0{tmp_path}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(address)
+        monkeypatch.setenv("NOTIFY_SOCKET", address.replace("\0", "@"))
+        notify("READY=1")
+        assert listening.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all"])
+def test_without_systemd_nothing_happens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    notify("READY=1")
+
+
+def test_a_build_tells_its_date_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "build.json").write_text(
+        json.dumps({"build_date": "2026-11-21", "git_commit": "a"})
+    )
+    monkeypatch.setattr("qbt_rules.build.resources.files", lambda _: tmp_path)
+    build.build_info.cache_clear()
+    try:
+        found = build.build_info()
+    finally:
+        build.build_info.cache_clear()
+    assert (found["build_date"], found["git_commit"]) == ("2026-11-21", "a")
+
+
+def test_who_comes_while_qbittorrent_is_asked_does_not_wait() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Answering):
+        def torrents(self, ids: Any = None) -> list[object]:
+            self.asked += 1
+            if self.asked == 2:
+                begun.set()
+                assert go_on.wait(20)
+            return []
+
+    now = [0.0]
+    from seedkeep import clock
+
+    check = ClientCheck(Slow().connect)
+    with clock.using(monotonic=lambda: now[0]):
+        assert check.look().version == "v5.1.0"
+        now[0] += 60
+        asking = threading.Thread(target=check.look)
+        asking.start()
+        assert begun.wait(20)
+        assert check.look().version == "v5.1.0", "the answer before, at once"
+        go_on.set()
+        asking.join()
+
+
+def test_qbittorrent_is_not_waited_for_longer_than_a_health_check_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("seedkeep.qbittorrent.connect", lambda *_, **more: seen.update(more))
+    checks.qbittorrent("http://x", "", "", timedelta(seconds=30))
+    assert seen["timeout_s"] == checks.TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("schedule: [{cron: nonsense}]", "schedule: entry 1: 'nonsense' is not a cron"),
+        ("schedule: [{every: 6h, cron: 0 4 * * *}]", "schedule: entry 1 needs either"),
+        ("schedule: {cron: x}", "schedule: must be a list"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_with_its_place(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "config.yml").write_text(text + "\n")
+    with pytest.raises(Misused) as caught:
+        schedule(load_settings({"config.dir": str(tmp_path)}))
+    assert caught.value.brief.startswith(problem)
+    assert f"{tmp_path}/config.yml:1:" in caught.value.detail
+
+
+def test_a_schedule_is_read_from_the_config_file(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("schedule:\n  - {cron: 0 4 * * *, context: nightly}\n")
+    (entry,) = schedule(load_settings({"config.dir": str(tmp_path)}))
+    assert (entry.cron, entry.context) == ("0 4 * * *", "nightly")
+
+
+def test_redis_needs_an_address() -> None:
+    with pytest.raises(Misused, match=r"queue\.redis_url is not set"):
+        open_queue(load_settings({"queue.backend": "redis"}))
+
+
+def test_every_setting_is_known_by_its_variable() -> None:
+    assert ENV_VARS["server.port"] == "QBT_RULES_SERVER_PORT"
+    assert all(name.startswith("QBT_RULES_") for name in ENV_VARS.values())
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_not_to_serve(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load_settings({"config.dir": str(tmp_path), "logging.file": "/proc/no/log"})
+    serve._log(settings)
+    assert "no log file: " in caplog.text
+
+
+def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    log = WebLog.__new__(WebLog)
+    log.setup(None)
+    caplog.set_level(logging.DEBUG, logger="qbt_rules")
+    for problem, level in ((BlockingIOError(), "DEBUG"), (RuntimeError("bad"), "ERROR")):
+        caplog.clear()
+        try:
+            raise problem
+        except Exception:
+            log.exception("Socket error processing request.")
+        assert [record.levelname for record in caplog.records] == [level]
+    log.reopen_files()
+    log.close_on_exec()
