@@ -91,11 +91,14 @@ def pending(db: Database, package: str) -> list[Migration]:
     known = read_migrations(package)
     applied = _applied(db)
     if not applied and db.one("SELECT 1 FROM sqlite_schema") is not None:
-        raise WrongSchema(
-            f"{db.path} is the database of another program",
-            detail="it has tables, but no schema_version",
-            hint="check the path",
-        )
+        # Tables and their record come in one transaction, maybe another's between the two looks.
+        applied = _applied(db)
+        if not applied:
+            raise WrongSchema(
+                f"{db.path} is the database of another program",
+                detail="it has tables, but no schema_version",
+                hint="check the path",
+            )
     if max(applied, default=0) > len(known):
         raise NewerDatabase(
             f"{db.path} was written by a newer version of this program",

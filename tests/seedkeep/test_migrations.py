@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from seedkeep import clock
+from seedkeep import clock, migrations
 from seedkeep.migrations import (
     MigrationFailed,
     NewerDatabase,
@@ -274,3 +274,22 @@ def test_a_step_that_another_process_has_done_is_not_done_again(
     answers = [todo]
     monkeypatch.setattr("seedkeep.migrations.pending", lambda *_: answers.pop() if answers else [])
     assert migrate(db, package) == []
+
+
+def test_a_database_that_another_thread_fills_between_two_looks_is_ours(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = release(ONE)
+    applied = migrations._applied
+
+    def and_then_another_migrates(db: Database) -> dict[int, str]:
+        monkeypatch.setattr(migrations, "_applied", applied)
+        seen = applied(db)
+        with open_database(tmp_path / "x.db") as other:
+            migrate(other, package)
+        return seen
+
+    with open_database(tmp_path / "x.db") as db:
+        monkeypatch.setattr(migrations, "_applied", and_then_another_migrates)
+        assert migrate(db, package) == []
+        assert current_version(db) == 1
