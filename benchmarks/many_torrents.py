@@ -102,6 +102,9 @@ def serve(count: int) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one packet, as qBittorrent sends them: two would wait 40 ms for each
+        # other (Nagle's algorithm and the delayed acknowledgement).
+        wbufsize = -1
 
         def do_GET(self) -> None:
             self._reply(b"")
