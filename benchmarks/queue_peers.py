@@ -1,8 +1,8 @@
 """huey on SQLite and rq on Redis, doing what `server_queue` measures; runs in a venv of its own.
 
-    python queue_peers.py huey FILE | huey-synced FILE | rq REDIS-URL   JOBS SAMPLES
+    python queue_peers.py huey FILE | huey-synced FILE | rq REDIS-URL   JOBS SAMPLES THREADS
 
-Prints {"per_second": …, "starts": [seconds, …]}.
+Prints {"per_second": [by one thread, by THREADS], "starts": [seconds, …]}.
 """
 
 import json
@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -53,7 +54,12 @@ def open_rq(url: str) -> None:
     peer["work"] = lambda: SimpleWorker([queue], connection=Redis.from_url(url)).work()
 
 
-def main(kind: str, place: str, jobs: int, samples: int) -> None:
+def enqueue(times: int) -> None:
+    for _ in range(times):
+        peer["enqueue"]()
+
+
+def main(kind: str, place: str, jobs: int, samples: int, threads: int) -> None:
     logging.disable(logging.CRITICAL)
     open_rq(place) if kind == "rq" else open_huey(place, kind == "huey-synced")
     worker = context.Process(target=peer["work"])
@@ -66,17 +72,23 @@ def main(kind: str, place: str, jobs: int, samples: int) -> None:
         while count.value < n:
             time.sleep(0.0005)
         starts.append(started.value - asked)
-    before, began = count.value, time.perf_counter()
-    for _ in range(jobs):
-        peer["enqueue"]()
-    while count.value < before + jobs:
-        time.sleep(0.001)
-    per_second = jobs / (time.perf_counter() - began)
+    rates = []
+    for askers in (1, threads):
+        before, began = count.value, time.perf_counter()
+        each = jobs // askers
+        running = [threading.Thread(target=enqueue, args=(each,)) for _ in range(askers)]
+        for asker in running:
+            asker.start()
+        for asker in running:
+            asker.join()
+        while count.value < before + each * askers:
+            time.sleep(0.001)
+        rates.append(each * askers / (time.perf_counter() - began))
     worker.kill()
     worker.join()
-    print(json.dumps({"per_second": per_second, "starts": starts[1:]}))
+    print(json.dumps({"per_second": rates, "starts": starts[1:]}))
 
 
 if __name__ == "__main__":
     signal.alarm(300)
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

@@ -28,6 +28,7 @@ from seedkeep.settings_qbt_rules import SERVER_THREADS
 from seedkeep.text import table
 from seedkeep.units import format_size
 
+SAMPLE_S = 1.0
 KEY = "0123456789abcdef0123456789abcdef"
 HEAD = (
     "WEB",
@@ -46,7 +47,7 @@ LEGEND = """\
 WEB        web processes, and the threads in each
 PER SECOND requests answered with 202, each with a job of its own durable in SQLite
 P50 ...    milliseconds from the first byte sent to the last byte received
-PSS, RSS   highest sum over all processes of the server during the load, sampled every 0.1 s; PSS
+PSS, RSS   highest sum over all processes of the server during the load, sampled every second; PSS
            counts memory that processes share once, RSS in each"""
 
 
@@ -153,7 +154,11 @@ def load(port: int, clients: int, requests: int, memory: Memory) -> Load:
 
 
 class Memory:
-    """Peaks over all processes below a parent, itself included."""
+    """Peaks over all processes below a parent, itself included.
+
+    A look takes milliseconds in which the kernel holds the processes' maps and nobody asks, so it
+    is rare: the memory of a server under a steady load does not jump.
+    """
 
     def __init__(self, parent: int) -> None:
         self._parent, self._next = parent, 0.0
@@ -162,7 +167,7 @@ class Memory:
     def sample(self) -> None:
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + 0.1
+        self._next = time.monotonic() + SAMPLE_S
         found = [_memory(pid) for pid in _family(self._parent)]
         self.pss = max(self.pss, sum(pss for pss, _ in found))
         self.rss = max(self.rss, sum(rss for _, rss in found))

@@ -1,7 +1,8 @@
 """The queue part of `make bench-server`: jobs through the queue, beside huey and rq.
 
-One process asks for jobs, one works on them; the job does nothing.  The peers are installed into a
-venv of their own in the cache folder.
+One process asks for jobs, with one thread and then with as many as a web process has; another
+works on them; the job does nothing.  The peers are installed into a venv of their own in the cache
+folder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,10 +36,13 @@ from seedkeep.units import format_size
 PEERS = ("huey==3.*", "rq==2.*")
 BACKENDS = ("sqlite", "redis")
 PAUSE_S = 0.05
-HEAD = ("QUEUE", "KEPT", "JOBS", "PER SECOND", "START P50", "START P99", "START MAX")
-LEGEND = """\
+THREADS = 16
+HEAD = ("QUEUE", "KEPT", "JOBS", "BY 1", f"BY {THREADS}", "START P50", "START P99", "START MAX")
+LEGEND = f"""\
 KEPT       what an accepted job survives: "power cut": synced to the disk before the answer
-PER SECOND jobs from the first request until the last is over: accepted, run, result kept
+BY 1       jobs a second, from the first request until the last is over: accepted, run, result kept;
+           one thread asks, and each of its requests waits for the one before
+BY {THREADS}      the same, with {THREADS} threads that ask at the same time, as the server does
 START      milliseconds from the request to the start of the job, on an idle server"""
 context = multiprocessing.get_context("fork")
 
@@ -47,14 +52,16 @@ class Measured:
     queue: str
     kept: str
     jobs: int
-    per_second: float
+    by_one: float  # jobs a second
+    by_many: float
     starts: list[float]  # seconds
 
     def row(self) -> tuple[str, ...]:
         ordered = sorted(self.starts)
         at = (len(ordered) // 2, int(len(ordered) * 0.99), -1)
         ms = [f"{ordered[n] * 1000:.1f} ms" for n in at]
-        return (self.queue, self.kept, str(self.jobs), f"{self.per_second:.0f}", *ms)
+        rates = (f"{self.by_one:.0f}", f"{self.by_many:.0f}")
+        return (self.queue, self.kept, str(self.jobs), *rates, *ms)
 
 
 class NoOp:
@@ -76,23 +83,41 @@ def ours(
         done = wait_until_final(queue, job.job_id, 30)
         assert done.started_at is not None
         starts.append(done.started_at.timestamp() - asked)
-    began = time.perf_counter()
-    for n in range(jobs):
-        job = queue.enqueue("load", f"{n:040x}")
-    wait_until_final(queue, job.job_id, 600)
-    per_second = jobs / (time.perf_counter() - began)
+    rates = []
+    for threads in (1, THREADS):
+        began = time.perf_counter()
+        ask(lambda n: queue.enqueue("load", f"{n:040x}"), jobs, threads)
+        # In their order: the last one to be asked for is the last to be over.
+        wait_until_final(queue, queue.enqueue("end", "e" * 40).job_id, 600)
+        rates.append(jobs / (time.perf_counter() - began))
     assert queue.stats().depth == 0
     process.kill()
     process.join()
     queue.close()
-    return Measured(name, kept, jobs, per_second, starts[1:])
+    return Measured(name, kept, jobs, rates[0], rates[1], starts[1:])
+
+
+def ask(once: Callable[[int], object], jobs: int, threads: int) -> None:
+    """`once(n)` for each job, by so many threads."""
+    if threads == 1:
+        for n in range(jobs):
+            once(n)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(each, once, range(k, jobs, threads)) for k in range(threads)]:
+            done.result()
+
+
+def each(once: Callable[[int], object], numbers: range) -> None:
+    for n in numbers:
+        once(n)
 
 
 def peer(name: str, kept: str, what: tuple[str, str], jobs: int, samples: int) -> Measured:
     """`what`: the first two arguments of `queue_peers`."""
     program = Path(__file__).with_name("queue_peers.py")
     done = subprocess.run(
-        [peers_python(), program, *what, str(jobs), str(samples)],
+        [peers_python(), program, *what, str(jobs), str(samples), str(THREADS)],
         capture_output=True,
         text=True,
         check=False,
@@ -100,7 +125,7 @@ def peer(name: str, kept: str, what: tuple[str, str], jobs: int, samples: int) -
     if done.returncode:
         raise SystemExit(f"{name} failed\n{done.stderr}")
     answer = json.loads(done.stdout.splitlines()[-1])
-    return Measured(name, kept, jobs, answer["per_second"], answer["starts"])
+    return Measured(name, kept, jobs, *answer["per_second"], answer["starts"])
 
 
 def peers_python() -> Path:
@@ -195,7 +220,7 @@ def main() -> None:
             return
         rows = [one.row() for one in throughput(folder, options.jobs, options.samples)]
     print(datetime.now().astimezone().isoformat(timespec="minutes"))
-    print(table(HEAD, rows, "llrrrrr"))
+    print(table(HEAD, rows, "llrrrrrr"))
     print(LEGEND)
 
 

@@ -5,7 +5,6 @@ A status moves only along an arrow of `JobStatus`, and the WHERE of each UPDATE 
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -24,6 +23,7 @@ from qbt_rules.model import (
 from qbt_rules.queue_backends import sqlite_reports as reports
 from qbt_rules.queue_backends.bell import Ringer, SocketBell
 from qbt_rules.queue_backends.bounds import error_text, result_text, stored_hash
+from qbt_rules.queue_backends.sqlite_accept import Wanted, accept
 from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_reports import read_job
 from qbt_rules.queue_backends.times import stored
@@ -41,6 +41,7 @@ from seedkeep.migrations import migrate
 from seedkeep.sqlite import Database, Row, open_database
 
 MIGRATIONS = "qbt_rules.queue_backends.sql"
+FRESH_PART = 0.95  # of a lease: what is left of it counts as just taken
 HEAD = "SELECT id FROM queue ORDER BY priority DESC, id LIMIT 1"
 
 
@@ -68,11 +69,8 @@ class SQLiteQueue:
         dry_run: bool = False,
         coalesce: bool = True,
     ) -> Job:
-        def work(db: Database) -> tuple[Job, str | None]:
-            job = _accept(db, context, torrent_hash, dry_run=dry_run, coalesce=coalesce)
-            return job, _bell_of_seat(db)
-
-        job, bell = self._connections.write(work)
+        wanted = Wanted(context or None, stored_hash(torrent_hash), dry_run, coalesce)
+        job, bell = self._connections.write_many(accept, wanted)
         self._ringer.ring(bell)
         return job
 
@@ -82,8 +80,8 @@ class SQLiteQueue:
         def work(db: Database) -> tuple[Job | None, str | None]:
             if not _claim_slot(db, slot):
                 return None, None
-            job = _accept(db, context, torrent_hash, dry_run=dry_run, coalesce=True)
-            return job, _bell_of_seat(db)
+            wanted = Wanted(context or None, stored_hash(torrent_hash), dry_run, coalesce=True)
+            return accept(db, [wanted])[0]
 
         job, bell = self._connections.write(work)
         self._ringer.ring(bell)
@@ -137,7 +135,7 @@ class SQLiteQueue:
 
         def work(db: Database) -> tuple[Job, Job | None]:
             done = _end(db, job, JobStatus.COMPLETED, text, None)
-            return done, _take(db, worker, bell) if _may_have_work(db, worker) else None
+            return done, _take(db, worker, bell)
 
         both = self._connections.write_soon(work)
         self._unsynced = True
@@ -190,30 +188,6 @@ def _may_have_work(db: Database, worker: WorkerName) -> bool:
     return db.one("SELECT 1 FROM queue LIMIT 1") is not None
 
 
-def _accept(
-    db: Database, context: str | None, torrent_hash: str | None, *, dry_run: bool, coalesce: bool
-) -> Job:
-    wanted = (context or None, stored_hash(torrent_hash), int(dry_run))
-    if coalesce:
-        row = db.one(
-            "UPDATE jobs SET requests = requests + 1 WHERE id = (SELECT id FROM jobs"
-            " WHERE status = 'pending' AND context IS ? AND hash IS ? AND dry_run = ?"
-            " LIMIT 1) RETURNING *",
-            wanted,
-        )
-        if row is not None:
-            return read_job(row)
-    job_id = str(uuid.uuid4())
-    row = db.one(
-        "INSERT INTO jobs (id, context, hash, dry_run, status, created_at)"
-        " VALUES (?, ?, ?, ?, 'pending', ?) RETURNING *",
-        (job_id, *wanted, stored(clock.now())),
-    )
-    assert row is not None
-    db.execute("INSERT INTO queue (job_id) VALUES (?)", (job_id,))
-    return read_job(row)
-
-
 def _cancel(db: Database, job_id: str) -> Job:
     row = db.one(
         "UPDATE jobs SET status = 'cancelled', completed_at = ?"
@@ -230,9 +204,10 @@ def _cancel(db: Database, job_id: str) -> Job:
 def _take(db: Database, worker: WorkerName, bell: Bell | None) -> Job | None:
     if not _take_seat(db, worker, bell):
         return None
-    _reclaim(db, keep=worker.worker_id)
-    if db.one("SELECT 1 FROM jobs WHERE status = 'processing'") is not None:
-        return None
+    if _is_one_running(db):
+        _reclaim(db, keep=worker.worker_id)
+        if _is_one_running(db):
+            return None
     head = db.one(f"DELETE FROM queue WHERE id = ({HEAD}) RETURNING job_id")
     if head is None:
         return None
@@ -314,16 +289,16 @@ def _claim_slot(db: Database, slot: ScheduleSlot) -> bool:
     return db.changes() == 1
 
 
-def _bell_of_seat(db: Database) -> str | None:
-    seat = db.one("SELECT bell FROM worker")
-    return seat["bell"] if seat else None
-
-
 def _take_seat(db: Database, worker: WorkerName, bell: Bell | None) -> bool:
     seat = _live_seat(db)
     if seat is not None and seat["id"] != worker.worker_id:
         return False
     now, boot = _lease_clock()
+    name = getattr(bell, "name", None)
+    if seat is not None and seat["bell"] == name:
+        left = seat["lease_until"] - now
+        if worker.lease_s * FRESH_PART < left <= worker.lease_s:
+            return True  # not a write for each of a thousand jobs in a second
     moment = stored(clock.now())
     db.execute(
         "INSERT INTO worker (seat, id, host, pid, bell, since, seen_at, lease_until, boot)"
@@ -335,13 +310,17 @@ def _take_seat(db: Database, worker: WorkerName, bell: Bell | None) -> bool:
             "id": worker.worker_id,
             "host": worker.host,
             "pid": worker.pid,
-            "bell": getattr(bell, "name", None),
+            "bell": name,
             "moment": moment,
             "until": now + worker.lease_s,
             "boot": boot,
         },
     )
     return True
+
+
+def _is_one_running(db: Database) -> bool:
+    return db.one("SELECT 1 FROM jobs WHERE status = 'processing' LIMIT 1") is not None
 
 
 def _live_seat(db: Database) -> Row | None:
