@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
 from qbt_rules.queue_manager import NoSuchJob, create_queue, wait_until_final
 from seedkeep.errors import Misused
-from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
+from seedkeep.sqlite import (
+    Database,
+    DatabaseError,
+    MissingDatabase,
+    open_database,
+    transaction,
+)
 
 
 @pytest.fixture
@@ -184,6 +191,81 @@ def test_a_failed_commit_is_told_to_everybody(path: Path) -> None:
                 other.result()
     assert connections.write(lambda _db: 5) == 5
     connections.close()
+
+
+@contextmanager
+def held_up(connections: Connections, waiting: int) -> Iterator[None]:
+    """Somebody is writing; what the block asks for waits until so many do, and is done together."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_db: Database) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(connections.write, slow)
+        assert begun.wait(60)
+        yield
+        wait_for(lambda: len(connections._held.waiting) == waiting, "the others to wait")
+        go_on.set()
+        first.result()
+
+
+def test_those_who_ask_together_share_one_call_and_keep_their_own_errors(path: Path) -> None:
+    SQLiteQueue(path).close()
+    connections = Connections(path)
+    calls = []
+
+    def insert(db: Database, names: list[str]) -> list[str]:
+        calls.append(sorted(names))
+        for name in names:
+            db.execute("INSERT INTO schedule_slots (entry, due) VALUES (?, 'x')", (name,))
+        if "bad" in names:
+            raise Misused("a bad one")
+        return [name.upper() for name in names]
+
+    with ThreadPoolExecutor(3) as pool:
+        with held_up(connections, 3):
+            asked = [pool.submit(connections.write_many, insert, n) for n in ("a", "bad", "c")]
+        assert [asked[0].result(), asked[2].result()] == ["A", "C"]
+        with pytest.raises(Misused, match="a bad one"):
+            asked[1].result()
+    assert calls[0] == ["a", "bad", "c"]
+    rows = connections.reader().all("SELECT entry FROM schedule_slots ORDER BY entry")
+    assert [row["entry"] for row in rows] == ["a", "c"]
+    connections.close()
+
+
+def test_who_cannot_open_the_file_is_told_and_holds_up_nobody(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SQLiteQueue(path).close()
+    connections = Connections(path)
+    with ThreadPoolExecutor(2) as pool:
+        with held_up(connections, 2):
+            path.rename(path.with_suffix(".away"))
+            asked = [pool.submit(connections.write, Database.changes) for _ in range(2)]
+        for one in asked:
+            with pytest.raises(MissingDatabase):
+                one.result()
+    path.with_suffix(".away").rename(path)
+    assert connections.write(lambda _db: 5) == 5
+    connections.close()
+
+
+def test_equal_requests_of_one_moment_are_one_job(queue: SQLiteQueue) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        with held_up(queue._connections, 6):
+            asked = [pool.submit(queue.enqueue, "a", h) for h in ("11" * 20, "22" * 20) * 2]
+            asked += [pool.submit(queue.enqueue, "a", "11" * 20, coalesce=False) for _ in range(2)]
+        jobs = [one.result() for one in asked]
+    assert jobs[0].job_id == jobs[2].job_id != jobs[1].job_id == jobs[3].job_id
+    assert len({job.job_id for job in jobs}) == 4
+    joined = queue.get_job(jobs[0].job_id)
+    assert joined is not None
+    assert joined.requests == 2
+    assert queue.enqueue("a", "22" * 20).requests == 3
+    assert queue.stats().depth == 4
 
 
 def test_waiting_for_the_turn_is_not_needed_for_correctness(
