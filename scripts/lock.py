@@ -18,6 +18,8 @@ COMMON = (
 )
 FILES = {
     "requirements/runtime.txt": (),
+    # The container's: with Redis, and with what builds the project's own wheel.
+    "requirements/image.txt": ("--extra=redis", "--build-deps-for=wheel"),
     # What builds the project is pinned too, so that installing it fetches nothing.
     "requirements/dev.txt": ("--extra=dev", "--build-deps-for=editable"),
 }

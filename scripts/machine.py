@@ -27,8 +27,11 @@ PROGRAMS = {
     "rmlint": ("rmlint",),
     "curl": ("curl",),
     "systemd": ("systemd-analyze",),
+    "groff-base": ("groff",),
     "mount": ("mount", "umount", "losetup"),
 }
+# Only for the tests of the container image; the demo does without.
+IMAGE_PROGRAMS = {"buildah": ("buildah",), "shellcheck": ("shellcheck",)}
 FILES = {"ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt")}
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = (
@@ -37,11 +40,12 @@ POLICY_TEXT = (
 CAP_SYS_ADMIN = 21  # bit in CapEff: may mount
 
 
-def missing_packages() -> list[str]:
-    """Debian packages whose programs, files or modules are not here."""
+def missing_packages(*, images: bool = False) -> list[str]:
+    """Debian packages whose programs, files or modules are not here; with what images need."""
+    wanted = PROGRAMS | (IMAGE_PROGRAMS if images else {})
     missing = [
         package
-        for package, programs in PROGRAMS.items()
+        for package, programs in wanted.items()
         if not all(shutil.which(program, path=search_path()) for program in programs)
     ]
     missing += [package for package, path in FILES.items() if not path.exists()]
@@ -74,7 +78,7 @@ def install_packages(packages: Sequence[str], log: Path) -> None:
         run(["apt-get", "update", "-q"], log=log, env=env)
         install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
         run([*install, *wait, *packages], log=log, env=env)
-    still = missing_packages()
+    still = [package for package in missing_packages(images=True) if package in packages]
     if still:
         raise SetupError(f"apt-get ended well, and yet these are missing: {' '.join(still)}")
 
@@ -109,8 +113,9 @@ def missing_rights() -> list[str]:
 
 
 def _what_for(package: str) -> str:
-    if package in PROGRAMS:
-        return f"program {', '.join(PROGRAMS[package])}"
+    programs = (PROGRAMS | IMAGE_PROGRAMS).get(package)
+    if programs is not None:
+        return f"program {', '.join(programs)}"
     return str(FILES.get(package, "Python's venv and ensurepip"))
 
 

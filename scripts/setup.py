@@ -1,7 +1,8 @@
 """`make setup`: prepare a machine for the demo and the tests.  Safe to repeat, quick when done.
 
 Three parts, each checked before anything is done: system packages, `.venv`, and qBittorrent 5.1 in
-the cache folder.  Only the standard library is used; nothing else is there yet.
+the cache folder.  For `make test` (`--mounts`) also what the container image is built from.  Only
+the standard library is used; nothing else is there yet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts import client_tree, environment, machine
+from scripts import client_tree, environment, image_base, machine
 from scripts.steps import SetupError, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,10 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make setup", description=__doc__)
-    parser.add_argument("--mounts", action="store_true", help="also insist on the right to mount")
+    parser.add_argument(
+        "--mounts",
+        action="store_true",
+        help="for every test: insist on the right to mount, and prepare building the image",
+    )
     options = parser.parse_args()
     try:
-        prepare(ROOT, client_tree.cache_folder())
+        prepare(ROOT, client_tree.cache_folder(), images=options.mounts)
         if options.mounts:
             insist_on_rights()
     except SetupError as why:
@@ -34,26 +39,30 @@ def main() -> int:
     return 0
 
 
-def prepare(root: Path, cache: Path) -> None:
-    """Bring the machine to where `make demo` and `make test` run."""
+def prepare(root: Path, cache: Path, *, images: bool = False) -> None:
+    """Bring the machine to where `make demo` runs, with `images` also `make test`."""
     began = time.monotonic()
-    if is_ready(root, cache):
+    if is_ready(root, cache, images=images):
         say(f"nothing to do ({time.monotonic() - began:.2f} s)")
         return
     with only_one(cache):  # another set-up may have done it all while this one waited
-        packages = machine.missing_packages()
+        packages = machine.missing_packages(images=images)
         if packages:
             machine.install_packages(packages, cache / "apt.log")
         environment.build(root, cache / "pip.log")
         client_tree.build(cache)
+        if images:
+            insist_on_rights()
+            image_base.build(root, cache)
     say(f"ready in {time.monotonic() - began:.1f} s")
 
 
-def is_ready(root: Path, cache: Path) -> bool:
+def is_ready(root: Path, cache: Path, *, images: bool = False) -> bool:
     return (
         environment.is_current(root)
         and client_tree.is_complete(cache / client_tree.NAME)
-        and not machine.missing_packages()
+        and not machine.missing_packages(images=images)
+        and (not images or image_base.is_ready(root, cache))
     )
 
 

@@ -10,10 +10,13 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERIC_FOLDERS = {"/", "/tmp", "/home", "/root", "/srv", "/opt", "/src", "/mnt", "/var/tmp"}
@@ -102,7 +105,7 @@ def requirements(name: str) -> dict[str, str]:
     return {pin["name"]: pin["version"] for pin in found if pin}
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "image.txt", "dev.txt"])
 def test_every_requirement_is_pinned_and_has_hashes_and_no_line_names_an_index(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -113,8 +116,29 @@ def test_every_requirement_is_pinned_and_has_hashes_and_no_line_names_an_index(n
 
 
 def test_what_users_run_is_what_the_tests_ran_with() -> None:
-    runtime, dev = requirements("runtime.txt"), requirements("dev.txt")
-    assert {name: dev.get(name) for name in runtime} == runtime
+    runtime, image, dev = map(requirements, ("runtime.txt", "image.txt", "dev.txt"))
+    assert {name: image.get(name) for name in runtime} == runtime
+    assert {name: dev.get(name) for name in image} == image
+    assert {"redis", "hatchling"} <= set(image)
+
+
+@pytest.mark.parametrize("python", ["3.11.2", "3.12.0", "3.13.0", "3.14.0"])
+@pytest.mark.parametrize("name", ["runtime.txt", "image.txt", "dev.txt"])
+def test_the_pins_are_whole_for_other_pythons_than_the_one_they_were_made_with(
+    name: str, python: str
+) -> None:
+    """With hashes pip installs nothing that is not pinned; Debian 12 has 3.11.2."""
+    pinned = requirements(name)
+    minor = python.rpartition(".")[0]
+    machine = {"python_full_version": python, "python_version": minor, "extra": ""}
+    missing = {
+        f"{wish.name} for {package}"
+        for package in pinned
+        for wish in map(Requirement, metadata.distribution(package).requires or ())
+        if wish.marker is None or wish.marker.evaluate(machine)
+        if canonicalize_name(wish.name) not in pinned
+    }
+    assert missing == set()
 
 
 def test_every_dependency_of_the_project_is_pinned() -> None:

@@ -36,10 +36,10 @@ class Sides(NamedTuple):
     pool: Path
 
 
-def run(*command: str | Path) -> str:
+def run(*command: str | Path, timeout_s: float = 120) -> str:
     """Run a tool and give its output; its complaint becomes the error."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=timeout_s
     )
     if done.returncode:
         said = os.fsdecode(done.stderr or done.stdout)
