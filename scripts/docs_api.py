@@ -20,7 +20,7 @@ def specification() -> dict[str, Any]:
     from qbt_rules.queue_manager import create_queue
     from qbt_rules.server import Service, create_app
 
-    def nobody() -> Any:
+    def nobody(*_: Any) -> Any:
         raise AssertionError("nobody is asked")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -32,6 +32,7 @@ def specification() -> dict[str, Any]:
                     keys=Keys(["key"]),
                     client=ClientCheck(nobody),
                     rules=RulesCheck(Path(folder)),
+                    explain=nobody,
                 )
             )
             found: dict[str, Any] = app.api_doc
@@ -151,5 +152,5 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"list of {_kind(schema['items'])}"
     if schema.get("format") == "date-time":
         return "time"
-    kind = str(schema["type"])
+    kind = str(schema.get("type", "anything"))
     return {"string": "text", "boolean": "true or false"}.get(kind, kind)

@@ -26,7 +26,7 @@ BY_FLAG = {setting.param: setting for setting in SETTINGS if setting.flags}
 # What a script has to know about each code; the classes say which errors end with it.
 MEANINGS = {
     0: "done, or there was nothing to do",
-    1: "failure: the detail says of what",
+    1: "failure: the detail says of what; for `doctor`: something has to be changed",
     2: "a flag, a setting, a path or a file that was given is wrong; nothing was changed",
     3: "policy or proof said no (a plan is blocked or stale, a promise would be broken);"
     " nothing was changed",
@@ -71,12 +71,10 @@ def commands() -> str:
 
 
 def _section(item: Documented) -> str:
-    options = [p for p in item.command.params if isinstance(p, click.Option)]
     arguments = [p for p in item.command.params if isinstance(p, click.Argument)]
-    own = [option for option in options if option.name not in BY_FLAG]
-    shared = [option for option in options if option.name in BY_FLAG]
-    usage = " ".join([item.call, *(_argument(a) for a in arguments)])
-    lines = [f"### {item.call}", "", _help(item.command), "", f"Usage: `{usage}`", ""]
+    own, shared = own_and_shared(item.command)
+    usage = " ".join([item.call, *(argument_of(a) for a in arguments)])
+    lines = [f"### {item.call}", "", help_of(item.command), "", f"Usage: `{usage}`", ""]
     if own:
         lines += ["| option | meaning |", "|---|---|", *map(_row, own), ""]
     if shared:
@@ -85,26 +83,35 @@ def _section(item: Documented) -> str:
     return "\n".join(lines)
 
 
-def _help(command: click.Command) -> str:
+def own_and_shared(command: click.Command) -> tuple[list[click.Option], list[click.Option]]:
+    """Options of this command only, and those that stand for a setting."""
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return (
+        [option for option in options if option.name not in BY_FLAG],
+        [option for option in options if option.name in BY_FLAG],
+    )
+
+
+def help_of(command: click.Command) -> str:
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-def _argument(argument: click.Argument) -> str:
+def argument_of(argument: click.Argument) -> str:
     name = argument.metavar or (argument.name or "").upper()
     return name if argument.required else f"[{name}]"
 
 
 def _row(option: click.Option) -> str:
     spelled = ", ".join(f"`{name}`" for name in option.opts)
-    value = _value(option)
+    value = value_of(option)
     notes = [option.help or ""]
     if option.show_default and option.default is not None:
         notes.append(f"Default: `{option.default}`.")
     return f"| {spelled}{f' `{value}`' if value else ''} | {' '.join(notes)} |"
 
 
-def _value(option: click.Option) -> str:
+def value_of(option: click.Option) -> str:
     """What follows the option; nothing for a flag."""
     if option.is_flag:
         return ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from seedkeep.settings import CONFIG_DIR_KEY, CONFIG_KEY, Setting
+from seedkeep.settings import CONFIG_DIR_KEY, CONFIG_KEY, Setting, pointer_to_secret
 from seedkeep.settings_cli import markdown_table
 from seedkeep.settings_qbt_rules import QBT_RULES
 from seedkeep.settings_table import HASHALL, REHOME, SETTINGS
@@ -69,7 +69,11 @@ def _lines(setting: Setting[Any]) -> Iterator[str]:
     if setting.env:
         yield f"# Also: {', '.join([*setting.env, *setting.flags[:1]])}"
     if setting.secret:
-        yield f"# Better in a file of its own that only you can read: {setting.env[-1]}_FILE=FILE"
+        pointer = pointer_to_secret(setting)[-1]
+        yield (
+            "# Better in a file of its own that only you can read:"
+            f" {setting.env[-1]}_FILE=FILE, or here `{pointer}: FILE`"
+        )
     if setting.key in EXAMPLES:
         yield "# There is no default; for example:"
     name = setting.key.rpartition(".")[2]

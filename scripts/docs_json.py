@@ -19,7 +19,6 @@ from hashall.catalog.runs import RunRow, RunStatus, StepRow
 from hashall.catalog_care import DatabaseCheck, DatabaseState, FileSize, Migrated
 from hashall.catalog_import import Imported
 from hashall.device_choice import DeviceDetails, Forgotten
-from hashall.doctor import Diagnosis
 from hashall.duplicates import Duplicates
 from hashall.equal_trees import EqualTrees
 from hashall.file_links import FileLinks
@@ -44,6 +43,8 @@ from rehome.explain import Explanation
 from rehome.model import Plan, Step
 from rehome.report import Report
 from rehome.retire import Retired
+from seedkeep.diagnosis import Diagnosis
+from seedkeep.first_run import Initialised
 from seedkeep.settings import SettingRow
 
 WORDS: dict[Any, str] = {
@@ -171,7 +172,7 @@ DOCUMENTS = (
     Document("trees", "hashall tree-hash with two paths", Comparison),
     Document("verified", "hashall verify", Verified),
     Document("files", "hashall export", list[ExportedFile]),
-    Document("doctor", "hashall doctor", Diagnosis),
+    Document("doctor", "hashall doctor, qbt-rules doctor", Diagnosis),
     Document("database", "hashall db status", DatabaseState),
     Document("migrated", "hashall db migrate", Migrated),
     Document("backup", "hashall db backup", FileSize),
@@ -202,6 +203,7 @@ DOCUMENTS = (
     Document("validated", "qbt-rules rules validate", ValidatedDocument),
     Document("rules", "qbt-rules rules list", list[RuleDocument]),
     Document("explained", "qbt-rules explain", list[ExplainedRule]),
+    Document("initialised", "qbt-rules init, rehome config init", Initialised),
     Document("settings", "qbt-rules config show, rehome config show", list[SettingRow]),
     Document("error", "any command that fails", ErrorDocument),
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from qbt_rules import service_manager, supervisor
+
 UNITS = Path(__file__).parents[1] / "examples" / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
 HARDENED = {
@@ -24,17 +26,19 @@ def commands(service: str) -> Iterator[list[str]]:
             yield shlex.split(line.removeprefix("ExecStart="))
 
 
-def test_there_is_a_service_for_each_timer_and_a_timer_for_each_service() -> None:
+def test_there_is_a_timer_for_each_service_that_ends() -> None:
     timers = {path.stem for path in UNITS.glob("*.timer")}
-    assert (
-        timers
-        == {Path(name).stem for name in SERVICES}
-        == {
-            "seedkeep-scan",
-            "seedkeep-report",
-            "seedkeep-retire",
-        }
-    )
+    assert timers == {"seedkeep-scan", "seedkeep-report", "seedkeep-retire"}
+    assert {Path(name).stem for name in SERVICES} == timers | {"seedkeep-server"}
+
+
+def test_the_server_s_service_waits_for_its_word_and_watches_it() -> None:
+    lines = set((UNITS / "seedkeep-server.service").read_text().splitlines())
+    assert lines >= {"Type=notify", "NotifyAccess=main", "ExecReload=/bin/kill -HUP $MAINPID"}
+    values = dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
+    looks = service_manager.LOOK_S + service_manager.ANSWER_S + service_manager.OLDEST_PULSE_S
+    assert int(values["WatchdogSec"]) > looks
+    assert int(values["TimeoutStopSec"]) > supervisor.STOP_WITHIN_S
 
 
 def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
@@ -79,4 +83,4 @@ def test_each_service_is_hardened_and_waits_for_its_mounts(service: str) -> None
 
 def test_only_what_has_to_write_to_the_disks_may() -> None:
     writing = {name for name in SERVICES if "ReadWritePaths=" in (UNITS / name).read_text()}
-    assert writing == {"seedkeep-retire.service"}
+    assert writing == {"seedkeep-retire.service", "seedkeep-server.service"}

@@ -6,12 +6,13 @@ import sys
 
 import click
 
-import seedkeep
 from hashall.commands.common import PROGRAM
 from seedkeep import console
 from seedkeep.lazy_group import LazyGroup
+from seedkeep.program_options import version_option
 
 COMMANDS = {
+    "completion": "hashall.commands.completion:completion",
     "conductor": "hashall.commands.link:conductor",
     "db": "hashall.commands.db:db",
     "devices": "hashall.commands.devices:devices",
@@ -32,7 +33,7 @@ COMMANDS = {
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(seedkeep.__version__, prog_name=PROGRAM)
+@version_option(PROGRAM)
 def cli() -> None:
     """The truth about your files: a catalog of every file on every filesystem.
 

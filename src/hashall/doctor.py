@@ -5,7 +5,6 @@ Facts are gathered here; what they mean is decided in `doctor_rules`, which look
 
 from __future__ import annotations
 
-import enum
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,26 +22,6 @@ from hashall.places import Places
 from seedkeep import clock
 from seedkeep.database_place import filesystem_type
 from seedkeep.errors import SeedError
-
-
-class Level(enum.Enum):
-    OK = "ok"
-    WARNING = "warning"  # works, with a limit that one should know
-    PROBLEM = "problem"  # has to be changed
-
-
-@dataclass(frozen=True)
-class Symptom:
-    level: Level
-    subject: str  # a path, a pair of paths, "catalog", "clock"
-    what: str
-    fix: str = ""  # what to change; "" when there is nothing to do
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    healthy: bool  # no problem; there may be warnings
-    findings: tuple[Symptom, ...]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 
 from hashall.devices import link_count_doubt
-from hashall.doctor import CatalogFacts, Diagnosis, Facts, Level, PairFacts, RootFacts, Symptom
+from hashall.doctor import CatalogFacts, Facts, PairFacts, RootFacts
 from seedkeep import clock
+from seedkeep.diagnosis import Diagnosis, Level, Symptom, diagnosis
 from seedkeep.units import format_size
 
 OLDEST_SQLITE = (3, 51, 3)  # fixes the WAL reset bug
@@ -30,8 +31,7 @@ LOCAL = "keep the files on a local filesystem with hardlinks (ext4, xfs, btrfs, 
 
 def judge(facts: Facts) -> Diagnosis:
     """Equal facts give an equal report."""
-    findings = tuple(_findings(facts))
-    return Diagnosis(all(f.level is not Level.PROBLEM for f in findings), findings)
+    return diagnosis(tuple(_findings(facts)))
 
 
 def _findings(facts: Facts) -> Iterator[Symptom]:

@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
-import seedkeep
 from qbt_rules.commands.common import PROGRAM, all_options, json_option
 from qbt_rules.commands.run import JOB_OPTIONS, run_job, run_options
 from seedkeep import console
 from seedkeep.lazy_group import LazyGroup
+from seedkeep.program_options import version_option
 
 COMMANDS = {
+    "completion": "qbt_rules.commands.completion:completion",
     "config": "qbt_rules.commands.server:config",
+    "doctor": "qbt_rules.commands.doctor:doctor",
     "explain": "qbt_rules.commands.rules:explain",
     "health": "qbt_rules.commands.server:health",
+    "init": "qbt_rules.commands.init:init",
     "jobs": "qbt_rules.commands.jobs:jobs",
     "rules": "qbt_rules.commands.rules:rules",
     "run": "qbt_rules.commands.run:run",
@@ -43,7 +46,7 @@ MODES = (
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(seedkeep.__version__, prog_name=PROGRAM)
+@version_option(PROGRAM)
 @click.option("--serve", is_flag=True, default=False, help="Run the server.")
 @run_options
 @click.option("--list-jobs", is_flag=True, default=False, help="List jobs, the newest first.")

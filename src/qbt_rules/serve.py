@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import seedkeep
 from qbt_rules.config import open_queue, schedule, server_keys
+from qbt_rules.live_settings import LiveSettings
+from qbt_rules.pulse import Pulse
+from qbt_rules.service_manager import service_manager
 from qbt_rules.supervisor import Child, supervise
 from seedkeep import clock, logs
 from seedkeep.errors import Misused
@@ -46,12 +50,13 @@ SHORT_KEY = 16  # characters
 log = logging.getLogger("qbt_rules.serve")
 
 
-def serve(settings: Settings) -> int:
-    """Run the server until it is told to end.  Raises `Misused` for what cannot work."""
-    from qbt_rules.worker import WorkerOptions, worker_child
+def serve(settings: Settings, load: Callable[[], Settings] | None = None) -> int:
+    """Run the server until it is told to end.  Raises `Misused` for what cannot work.
 
+    `load` gives the settings as they are by then; on SIGHUP what it gives is taken.
+    """
     keys = server_keys(settings)
-    entries = schedule(settings)
+    schedule(settings)
     _make_folder(settings)
     _check_address(settings)
     _log(settings)
@@ -65,17 +70,33 @@ def serve(settings: Settings) -> int:
         QBIT_HOST.shown(settings[QBIT_HOST]),
         settings[RULES_FILE],
     )
-    started = clock.monotonic()
+    live, worker = LiveSettings(settings, load or (lambda: settings)), Pulse()
     return supervise(
-        [
-            Child(name="web", run=lambda _: _web(settings, started), essential=True),
-            worker_child(
-                lambda: open_queue(settings),
-                lambda: make_engine(settings),
-                WorkerOptions(retention=settings[QUEUE_CLEANUP_AFTER], schedule=entries),
-            ),
-        ]
+        _children(live, worker),
+        reload=lambda: _reload(live),
+        watcher=service_manager(settings[SERVER_HOST], settings[SERVER_PORT], worker),
     )
+
+
+def _children(live: LiveSettings, pulse: Pulse) -> list[Child]:
+    from qbt_rules.worker import WorkerOptions, worker_child
+
+    started = clock.monotonic()
+
+    def options() -> WorkerOptions:
+        return WorkerOptions(retention=live.now[QUEUE_CLEANUP_AFTER], schedule=schedule(live.now))
+
+    return [
+        Child(name="web", run=lambda _: _web(live, started), essential=True),
+        worker_child(lambda: open_queue(live.now), lambda: make_engine(live.now), options, pulse),
+    ]
+
+
+def _reload(live: LiveSettings) -> bool:
+    if not live.reload():
+        return False
+    _log(live.now)
+    return True
 
 
 def make_engine(settings: Settings) -> RuleEngine:
@@ -113,6 +134,8 @@ def make_app(settings: Settings, started: float) -> Flask:
                 )
             ),
             rules=RulesCheck(settings[RULES_FILE]),
+            # A new engine each time: it is for one thread, and this is no daily question.
+            explain=lambda *asked: make_engine(settings).explain(*asked),
             coalesce=settings[QUEUE_COALESCE],
             base_url=settings[SERVER_BASE_URL],
             trusted_proxies=settings[SERVER_TRUSTED_PROXIES],
@@ -122,11 +145,13 @@ def make_app(settings: Settings, started: float) -> Flask:
     )
 
 
-def _web(settings: Settings, started: float) -> int:
+def _web(live: LiveSettings, started: float) -> int:
     from qbt_rules.web import run_web
 
+    settings = live.now
     return run_web(
-        lambda: make_app(settings, started),
+        lambda: make_app(live.now, started),
+        lambda: _reload(live),
         host=settings[SERVER_HOST],
         port=settings[SERVER_PORT],
         workers=settings[SERVER_WORKERS],

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Response, current_app, request
 from flask_openapi3.models.info import Info
@@ -26,6 +26,9 @@ from seedkeep import clock
 from seedkeep.errors import Locked, SeedError
 from seedkeep.sqlite import DatabaseError
 from seedkeep.text import printable
+
+if TYPE_CHECKING:
+    from qbt_rules.engine import ExplainedRule
 
 LARGEST_BODY = 64 * 1024  # bytes; nothing in a body is looked at
 WITHOUT_KEY = ("/ping", "/api/health", "/api/version", "/api/openapi.json")
@@ -46,6 +49,10 @@ NAME = "qbt_rules"
 log = logging.getLogger("qbt_rules.server")
 
 
+# (torrent, context, rule) → why each rule, or the one of that name, would or would not act on it.
+Explain = Callable[[str, str | None, str | None], "Sequence[ExplainedRule]"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """What the handlers work with; one in each web process."""
@@ -54,6 +61,7 @@ class Service:
     keys: Keys
     client: ClientCheck
     rules: RulesCheck
+    explain: Explain  # may raise `SeedError`
     coalesce: bool = True
     base_url: str = ""
     trusted_proxies: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 STOP_WITHIN_S = 27.0  # from SIGTERM to SIGKILL for what is still there
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
@@ -27,6 +28,20 @@ log = logging.getLogger(__name__)
 
 def _nothing(_incarnation: str) -> None:
     """Nothing is to be done."""
+
+
+def _yes() -> bool:
+    return True
+
+
+class Watcher(Protocol):
+    """Somebody who wants to know how the processes are."""
+
+    def look(self) -> float:
+        """Returns in how many seconds to look again.  Signals wait until it returns."""
+        ...
+
+    def stopping(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,40 +65,58 @@ class _Running:
     start_at: float = 0.0  # monotonic; when not running
 
 
-def supervise(children: Sequence[Child], *, stop_within_s: float = STOP_WITHIN_S) -> int:
+def supervise(
+    children: Sequence[Child],
+    *,
+    stop_within_s: float = STOP_WITHIN_S,
+    reload: Callable[[], bool] = _yes,
+    watcher: Watcher | None = None,
+) -> int:
     """Run `children` until SIGTERM, SIGINT or SIGQUIT, or until an essential one ends.
 
-    The children get SIGTERM, and SIGKILL after `stop_within_s`; SIGHUP is passed on.  They get
-    SIGTERM as well when this process is killed.  Returns 0 after a signal, else the exit code of
-    the essential child (at least 1).
+    The children get SIGTERM, and SIGKILL after `stop_within_s`; SIGHUP is passed on if `reload`
+    says so.  They get SIGTERM as well when this process is killed.  Returns 0 after a signal, else
+    the exit code of the essential child (at least 1).
     """
     before = set(signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED))
     running = [_Running(child) for child in children]
     code = 0
     try:
-        code = _watch(running, before)
+        code = _watch(running, before, reload, watcher)
     finally:
+        if watcher is not None:
+            watcher.stopping()
         _end(running, stop_within_s)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return code
 
 
-def _watch(running: list[_Running], mask: set[int | signal.Signals]) -> int:
+def _watch(
+    running: list[_Running],
+    mask: set[int | signal.Signals],
+    reload: Callable[[], bool],
+    watcher: Watcher | None,
+) -> int:
+    look_at = 0.0 if watcher is not None else float("inf")
     while True:
         now = time.monotonic()
         for one in running:
             if not one.pid and now >= one.start_at:
                 _start(one, mask)
+        if watcher is not None and now >= look_at:
+            pause_s = watcher.look()
+            look_at = (now := time.monotonic()) + pause_s
         later = [one.start_at - now for one in running if not one.pid]
-        seen = signal.sigtimedwait(_WATCHED, max(0.0, min(later, default=60.0)))
+        seen = signal.sigtimedwait(_WATCHED, max(0.0, min([*later, look_at - now, 60.0])))
         if seen is not None and seen.si_signo in _STOPPING:
             return 0
-        if seen is not None and seen.si_signo == signal.SIGHUP:
+        if seen is not None and seen.si_signo == signal.SIGHUP and reload():
             _signal_all(running, signal.SIGHUP)
         for one, code in _ended(running):
             if one.child.essential:
                 return max(1, code)
-            log.warning("the %s ended with %d; it starts again", one.child.name, code)
+            level = logging.WARNING if code else logging.INFO
+            log.log(level, "the %s ended with %d; it starts again", one.child.name, code)
 
 
 def _start(one: _Running, mask: set[int | signal.Signals]) -> None:
@@ -102,6 +135,7 @@ def _be_the_child(one: _Running, mask: set[int | signal.Signals], parent: int) -
     try:
         for number in _WATCHED:
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it knows what to do with it
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _die_with_parent(parent)
         code = one.child.run(one.incarnation)
@@ -134,15 +168,16 @@ def _ended(running: list[_Running]) -> list[tuple[_Running, int]]:
             continue
         pid, status = os.waitpid(one.pid, os.WNOHANG)
         if pid:
-            _is_gone(one)
-            found.append((one, os.waitstatus_to_exitcode(status)))
+            code = os.waitstatus_to_exitcode(status)
+            _is_gone(one, code)
+            found.append((one, code))
     return found
 
 
-def _is_gone(one: _Running) -> None:
+def _is_gone(one: _Running, code: int) -> None:
     now = time.monotonic()
     one.pid = 0
-    steady = now - one.started >= STEADY_S
+    steady = now - one.started >= STEADY_S or not code  # 0: it was asked to, for new settings
     one.pause_s = 0.0 if steady else min(max(FIRST_PAUSE_S, one.pause_s * 2), LONGEST_PAUSE_S)
     one.start_at = now + one.pause_s
     try:

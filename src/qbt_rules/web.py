@@ -8,9 +8,9 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from qbt_rules.service_manager import notify
 from qbt_rules.web_log import WebLog
 from qbt_rules.web_worker import PatientWorker
+from seedkeep.errors import SeedError
 
 STOP_S = 20  # for requests under way; the supervisor ends everything at 27
 KEEP_ALIVE_S = 30
@@ -21,8 +21,11 @@ log = logging.getLogger("qbt_rules.web")
 class Web(BaseApplication):  # type: ignore[misc]
     """Settings come from us; no file, variable or command line of gunicorn's is looked at."""
 
-    def __init__(self, make_app: Callable[[], Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, make_app: Callable[[], Any], reload: Callable[[], bool], options: dict[str, Any]
+    ) -> None:
         self._make_app = make_app
+        self._reload = reload
         self._options = options
         super().__init__(prog="qbt-rules")
 
@@ -33,15 +36,34 @@ class Web(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         return self._make_app()
 
+    def reload(self) -> None:
+        """SIGHUP: new web processes, with the settings of by then if they can be used."""
+        if self._reload():
+            try:
+                self.callable = self._make_app()
+            except SeedError as why:
+                log.error("the application stays as it is: %s", "; ".join(str(why).splitlines()))
+        super().reload()
+
 
 def run_web(
-    make_app: Callable[[], Any], *, host: str, port: int, workers: int, threads: int
+    make_app: Callable[[], Any],
+    reload: Callable[[], bool],
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    threads: int,
 ) -> int:
-    """Serve until SIGTERM.  Never returns: gunicorn leaves by SystemExit."""
+    """Serve until SIGTERM.  Never returns: gunicorn leaves by SystemExit.
+
+    On SIGHUP `reload` is called, and `make_app` again if it says that there is something new.
+    """
     shown = f"[{host}]" if ":" in host else host
     address = f"{shown}:{port}"
     Web(
         make_app,
+        reload,
         {
             "bind": address,
             "workers": workers,
@@ -63,12 +85,7 @@ def run_web(
             "secure_scheme_headers": {},
             "forwarder_headers": "",
             "proc_name": "qbt-rules",
-            "when_ready": lambda _: _ready(address),
+            "when_ready": lambda _: log.info("listening on http://%s", address),
         },
     ).run()
     return 0
-
-
-def _ready(address: str) -> None:
-    log.info("listening on http://%s", address)
-    notify("READY=1")

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from qbt_rules.engine import Engine, JobStopped
 from qbt_rules.model import Job
+from qbt_rules.pulse import Heart, Pulse
 from qbt_rules.queue_manager import LEASE_S, Bell, LeaseLost, QueueManager, WorkerName
 from qbt_rules.scheduler import ScheduleEntry, Scheduler
 from qbt_rules.supervisor import Child
@@ -62,6 +63,7 @@ class Worker:
         options: WorkerOptions | None = None,
         *,
         worker_id: str | None = None,
+        heart: Heart | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
         self.name = WorkerName(
@@ -76,22 +78,28 @@ class Worker:
         # Plain values, because a signal handler sets them: an Event's lock may be held just then.
         self._stopping = False
         self._stop_at = float("inf")  # monotonic; from then on a job is asked to stop
-        self._upkeep = _Upkeep(queue, self.name, self.options)
+        self._heart = heart or Heart()
+        self._upkeep = _Upkeep(queue, self.name, self.options, self._heart)
 
     def stop(self) -> None:
         """No new job from now on; the current one gets `grace_s`.  May be called in a handler."""
-        if not self._stopping:
-            self._stop_at = clock.monotonic() + self.options.grace_s
-            self._stopping = True
+        self._stop_at = min(self._stop_at, clock.monotonic() + self.options.grace_s)
+        self._stopping = True
+
+    def stop_after_job(self) -> None:
+        """No new job from now on; the current one may go on.  May be called in a handler."""
+        self._stopping = True
 
     def run(self) -> None:
         """Take and run jobs until `stop`; then the seat is free and no job is held."""
         bell = self._queue.bell()
         self._upkeep.start()
+        self._heart.start()
         pause = _FIRST_PAUSE_S
         job: Job | None = None
         try:
             while self._may_go_on():
+                self._heart.goes_on("jobs")
                 try:
                     job = self._queue.dequeue(self.name, bell)
                     if job is None:
@@ -107,12 +115,14 @@ class Worker:
                         break
                     job = self.process_job(job, bell)
         finally:
+            self._heart.goes_on("jobs")
             self._upkeep.stop()
             bell.close()
             try:
                 self._queue.leave(self.name.worker_id)
             except SeedError as why:
                 log.warning("the seat stays taken until the lease ends: %s", why)
+            self._heart.stop()
 
     def process_job(self, job: Job, bell: Bell | None = None) -> Job | None:
         """Run one job that `dequeue` gave, and record how it ended.
@@ -136,6 +146,7 @@ class Worker:
     def _run_engine(self, job: Job, bell: Bell | None) -> Callable[[], Ended]:
         """How to record what happened."""
         self._upkeep.job_begins(job)
+        self._heart.takes_long("jobs")
         try:
             result = self._engine.run(job, self._cancelled).as_json()
         except JobStopped:
@@ -175,6 +186,7 @@ class Worker:
         """
         pause = _FIRST_PAUSE_S
         while True:
+            self._heart.goes_on("jobs")
             try:
                 return report()
             except LeaseLost:
@@ -196,8 +208,11 @@ class Worker:
 class _Upkeep:
     """The second thread."""
 
-    def __init__(self, queue: QueueManager, name: WorkerName, options: WorkerOptions) -> None:
+    def __init__(
+        self, queue: QueueManager, name: WorkerName, options: WorkerOptions, heart: Heart
+    ) -> None:
         self._queue, self._name, self._options = queue, name, options
+        self._heart = heart
         self._stop = threading.Event()
         self._job: Job | None = None
         self._lost: Job | None = None  # the job that is not ours any more
@@ -228,6 +243,7 @@ class _Upkeep:
     def _run(self) -> None:
         while not self._stop.is_set():
             for step in (self._renew, self._schedule, self._clean):
+                self._heart.goes_on("upkeep")
                 try:
                     step()
                 except SeedError as why:
@@ -257,6 +273,7 @@ class _Upkeep:
             removed += some
             if not some:
                 break
+            self._heart.goes_on("upkeep")
             self._renew()
         if removed:
             log.info("removed %d old jobs", removed)
@@ -273,17 +290,24 @@ def run_worker(
     make_engine: Callable[[], Engine],
     options: WorkerOptions,
     worker_id: str,
+    pulse: Pulse | None = None,
 ) -> int:
-    """The worker as a process of its own: until SIGTERM or SIGINT, or until its parent is gone."""
+    """The worker as a process of its own: until SIGTERM or SIGINT, or until its parent is gone.
+
+    After SIGHUP it ends with its job: whoever starts it again does so with new settings.
+    """
     queue = open_queue()
-    worker = Worker(queue, make_engine(), options, worker_id=worker_id)
+    worker = Worker(queue, make_engine(), options, worker_id=worker_id, heart=Heart(pulse))
 
     def end(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
 
+    def end_after_job(_number: int, _frame: FrameType | None) -> None:
+        worker.stop_after_job()
+
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # rules are read anew before every job
+    signal.signal(signal.SIGHUP, end_after_job)
     log.info("worker %s starts", worker_id)
     worker.run()
     queue.close()
@@ -293,15 +317,18 @@ def run_worker(
 def worker_child(
     open_queue: Callable[[], QueueManager],
     make_engine: Callable[[], Engine],
-    options: WorkerOptions,
+    options: Callable[[], WorkerOptions],
+    pulse: Pulse | None = None,
 ) -> Child:
-    """The worker for `supervise`.
+    """The worker for `supervise`; the options are asked for whenever it starts.
 
     When its process has ended, however it ended, its job is free at once instead of after the
     lease.
     """
+    pulse = pulse or Pulse()
 
     def gone(worker_id: str) -> None:
+        pulse.stop()
         queue = open_queue()
         try:
             for job in queue.leave(worker_id):
@@ -311,7 +338,7 @@ def worker_child(
 
     return Child(
         name="worker",
-        run=lambda worker_id: run_worker(open_queue, make_engine, options, worker_id),
+        run=lambda worker_id: run_worker(open_queue, make_engine, options(), worker_id, pulse),
         gone=gone,
         incarnation=new_worker_id,
     )

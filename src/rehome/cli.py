@@ -6,13 +6,14 @@ import sys
 
 import click
 
-import seedkeep
 from rehome.commands.common import PROGRAM
 from seedkeep import console
 from seedkeep.lazy_group import LazyGroup
+from seedkeep.program_options import version_option
 
 COMMANDS = {
     "apply": "rehome.commands.apply:apply",
+    "completion": "rehome.commands.completion:completion",
     "config": "rehome.commands.config:config",
     "explain": "rehome.commands.report:explain",
     "plan": "rehome.commands.plan:plan",
@@ -26,7 +27,7 @@ COMMANDS = {
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(seedkeep.__version__, prog_name=PROGRAM)
+@version_option(PROGRAM)
 def cli() -> None:
     """Placement: move what only seeds from stash to pool, without a recheck.
 

@@ -116,6 +116,11 @@ def document_text(kind: str, data: Any) -> str:
     return json.dumps(document, indent=2, default=_as_json, allow_nan=False)
 
 
+def plain(data: Any) -> Any:
+    """The same data as lists, objects, text and numbers, for a JSON document of another kind."""
+    return json.loads(json.dumps(data, default=_as_json, allow_nan=False))
+
+
 _JSON_FORMS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (datetime, clock.iso),
     (timedelta, lambda value: _whole(value.total_seconds())),

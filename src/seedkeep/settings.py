@@ -2,7 +2,8 @@
 
 The rows are declared once for all programs, in `settings_table`.  Nothing else reads the
 environment.  For each known variable NAME, `NAME_FILE` and LinuxServer's `FILE__NAME` hold the path
-of a file with the value; an empty variable counts as not set.
+of a file with the value; an empty variable counts as not set.  In the config file, a `key_file` may
+stand for each secret `key`; its relative path begins at the config file's folder.
 """
 
 from __future__ import annotations
@@ -130,12 +131,18 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def take_variable(name: str) -> str:
+    """The value of a variable, "" when it is not set; processes started from now on lack it."""
+    return os.environ.pop(name, "")
+
+
 def load(
     program: str,
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     *,
     table: Sequence[Setting[Any]] | None = None,
+    files: bool = True,
 ) -> Settings:
     """Resolve every row of `program`.
 
@@ -143,6 +150,7 @@ def load(
         flags: Values by `Setting.param` (or by key); None and () mean "not given"; other names are
             ignored, so click's parameters can be passed as they are.
         environ: None for the process's own.
+        files: False leaves the config file unread: for whoever is about to write it.
 
     Raises:
         BadSetting, UnknownSetting, BadYaml: With the place that the user has to edit.
@@ -157,12 +165,14 @@ def load(
     resolved: dict[Setting[Any], _Resolved] = {}
     for setting in (row for row in rows if row.key == CONFIG_KEY):
         resolved[setting] = found = resolve(setting, sources)
-        sources = sources.with_config(found.value, must_exist=found.origin != "default")
+        if files:
+            sources = sources.with_config(found.value, must_exist=found.origin != "default")
         if sources.config is not None:
             check_config(sources.config, table)
     for setting in (row for row in rows if row.key == CONFIG_DIR_KEY):
         folder: Path = resolve(setting, sources).value
-        sources = sources.with_config(folder / CONFIG_NAME, must_exist=False)
+        if files:
+            sources = sources.with_config(folder / CONFIG_NAME, must_exist=False)
         if sources.config is not None:
             check_config(sources.config, table)
         resolved[setting] = resolve(setting, sources)  # the file may have its say about the rest
@@ -202,9 +212,21 @@ class Sources:
                 yield name, text
         if self.config is not None and setting.key != CONFIG_KEY:
             path_in_file = tuple(setting.key.split("."))
+            if setting.secret:
+                yield from self._secret_file(self.config, pointer_to_secret(setting))
             value = _inside(self.config.data, path_in_file)
             if value is not None:
                 yield self.config.place(path_in_file), value
+
+    def _secret_file(self, config: Document, key: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        name = _inside(config.data, key)
+        if name is None:
+            return
+        place = config.place(key)
+        if not isinstance(name, str) or not name:
+            raise BadSetting(f"{place}: {'.'.join(key)} must be the path of a file")
+        path = Path(config.name).parent / _without_tilde(Path(name), self)
+        yield f"{place} ({path})", _value_file(place, path)
 
     def home(self) -> Path:
         return Path(self.environ["HOME"]) if self.environ.get("HOME") else Path.home()
@@ -225,6 +247,11 @@ def resolve(setting: Setting[T], sources: Sources) -> _Resolved:
     if setting.in_config_dir and sources.folder is not None:
         default = sources.folder / default.name
     return _Resolved(_without_tilde(default, sources), "default")
+
+
+def pointer_to_secret(setting: Setting[Any]) -> tuple[str, ...]:
+    """Where a config file may name a file with the value: ("server", "api_key_file")."""
+    return tuple(f"{setting.key}_file".split("."))
 
 
 def _without_tilde(value: Any, sources: Sources) -> Any:
@@ -271,7 +298,9 @@ def check_environment(environ: Mapping[str, str], table: Iterable[Setting[Any]])
 
 def check_config(config: Document, table: Iterable[Setting[Any]]) -> None:
     """Raises `UnknownSetting` for a key that no program knows."""
-    known = {tuple(setting.key.split(".")) for setting in table if setting.key != CONFIG_KEY}
+    rows = [setting for setting in table if setting.key != CONFIG_KEY]
+    known = {tuple(setting.key.split(".")) for setting in rows}
+    known |= {pointer_to_secret(setting) for setting in rows if setting.secret}
     _check_section(config, config.data, (), known)
 
 

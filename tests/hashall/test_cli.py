@@ -666,3 +666,30 @@ def test_a_client_that_is_down_is_said(lab: CatalogLab, simulated: SimulatedClie
     assert (answer.code, answer.out) == (5, "")
     assert f"error: qBittorrent at {simulated.url} does not answer\n" in answer.err
     simulated.start()
+
+
+def test_which_files_are_extras_is_a_setting_that_the_next_sync_takes_over(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-PAY-11"""
+    for below, subtitles in (("seeds", b"subs"), ("other", b"other subs")):
+        terminal.write(f"{below}/Film/film.mkv", b"film")
+        terminal.write(f"{below}/Film/Subs/de.srt", subtitles)
+        sizes = {"Film/film.mkv": 4, "Film/Subs/de.srt": len(subtitles)}
+        terminal.client.add(a_torrent(f"Film {below}", terminal.files / below), sizes)
+    terminal.look()
+    assert terminal.text("payload", "candidates") == "no payload resembles another\n"
+    monkeypatch.setenv("HASHALL_PAYLOAD_EXTRAS", "nfo srt")
+    asked = len(terminal.client.asked_for_files)
+    terminal.text("payload", "sync")
+    assert "same media, other extras" in terminal.text("payload", "candidates")
+    assert len(terminal.client.asked_for_files) == asked  # the catalog has all that it takes
+    third = terminal.write("third/Film/film.mkv", b"film").parent.parent
+    terminal.write("third/Film/Subs/de.srt", b"others again")
+    sizes = {"Film/film.mkv": 4, "Film/Subs/de.srt": 12}
+    terminal.client.add(a_torrent("Film third", third), sizes)
+    terminal.look()
+    assert f"{third}/Film" in terminal.text("payload", "candidates")
+    monkeypatch.delenv("HASHALL_PAYLOAD_EXTRAS")
+    terminal.text("payload", "sync")
+    assert terminal.text("payload", "candidates") == "no payload resembles another\n"

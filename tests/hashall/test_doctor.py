@@ -26,11 +26,13 @@ from tests.support.filesystems import (
     zfs_pool,
 )
 
-from hashall import doctor, fsops_probe, render_doctor
-from hashall.doctor import CatalogFacts, Diagnosis, Facts, Level, PairFacts, RootFacts
+from hashall import doctor, fsops_probe
+from hashall.doctor import CatalogFacts, Facts, PairFacts, RootFacts
 from hashall.doctor_rules import judge
 from hashall.fsops_probe import LinkResult, ProbeFile
 from hashall.lock import exclusive
+from seedkeep import diagnosis
+from seedkeep.diagnosis import Diagnosis, Level
 from seedkeep.errors import Misused
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -236,7 +238,7 @@ def test_a_machine_in_order_has_nothing_to_change() -> None:
     stash = root("/srv/stash")
     report = judged(stash, root("/srv/pool"), pairs=(PairFacts(stash, stash, GOOD_LINK),))
     assert (report.healthy, said(report, Level.WARNING)) == (True, "")
-    text = render_doctor.report(report)
+    text = diagnosis.report(report)
     assert text.endswith("nothing has to be changed; 0 to know")
     assert len(text.splitlines()) < 24
 

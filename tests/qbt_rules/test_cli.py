@@ -436,4 +436,4 @@ def test_trace_is_the_most_talkative_level(terminal: Terminal) -> None:
 
 def test_the_version_is_that_of_the_distribution(terminal: Terminal) -> None:
     assert terminal.run("--version") == 0
-    assert terminal.out == f"qbt-rules, version {seedkeep.__version__}\n"
+    assert terminal.out.startswith(f"qbt-rules, version {seedkeep.__version__} (commit ")

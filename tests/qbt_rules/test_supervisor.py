@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.qbt import wait_for
@@ -17,13 +18,13 @@ from qbt_rules.supervisor import Child, supervise
 WAIT_S = 60.0
 
 
-def supervised(children: list[Child], stop_within_s: float = 20.0) -> int:
+def supervised(children: list[Child], stop_within_s: float = 20.0, **more: Any) -> int:
     """Pid of a process that supervises `children` and exits with what `supervise` says."""
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
-            code = supervise(children, stop_within_s=stop_within_s)
+            code = supervise(children, stop_within_s=stop_within_s, **more)
         finally:
             os._exit(code)
     return pid
@@ -165,6 +166,48 @@ def test_sighup_reaches_the_children(tmp_path: Path) -> None:
     wait_for(lambda: bool(lines(file)), "the child", timeout_s=WAIT_S)
     os.kill(pid, signal.SIGHUP)
     wait_for(lambda: bool(lines(heard)), "the signal", timeout_s=WAIT_S)
+    os.kill(pid, signal.SIGTERM)
+    assert exit_code(pid) == 0
+
+
+def test_sighup_that_brings_nothing_new_reaches_nobody(tmp_path: Path) -> None:
+    file, asked, heard = tmp_path / "pids", tmp_path / "asked", tmp_path / "heard"
+
+    def reload() -> bool:
+        writing(asked)
+        return len(lines(asked)) == 2
+
+    def run(_incarnation: str) -> int:
+        signal.signal(signal.SIGHUP, lambda *_: writing(heard))
+        writing(file)
+        while True:
+            time.sleep(600)
+
+    pid = supervised([Child(name="web", run=run)], reload=reload)
+    wait_for(lambda: bool(lines(file)), "the child", timeout_s=WAIT_S)
+    for number in (1, 2):
+        os.kill(pid, signal.SIGHUP)
+        wait_for(lambda n=number: len(lines(asked)) == n, "the question", timeout_s=WAIT_S)  # type: ignore[misc]
+    wait_for(lambda: bool(lines(heard)), "the second signal", timeout_s=WAIT_S)
+    assert len(lines(heard)) == 1
+    os.kill(pid, signal.SIGTERM)
+    assert exit_code(pid) == 0
+
+
+def test_a_child_that_ended_well_starts_again_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+
+    def run(_incarnation: str) -> int:
+        writing(file)
+        if len(lines(file)) < 6:  # pauses would add up to more than six seconds
+            return 0
+        time.sleep(600)
+        return 0
+
+    begun = time.monotonic()
+    pid = supervised([Child(name="worker", run=run)])
+    wait_for(lambda: len(lines(file)) == 6, "the sixth", timeout_s=WAIT_S)
+    assert time.monotonic() - begun < 6
     os.kill(pid, signal.SIGTERM)
     assert exit_code(pid) == 0
 

@@ -319,13 +319,37 @@ def test_sigterm_ends_the_process_with_the_job_back_in_the_queue(tmp_path: Path)
     options = WorkerOptions(grace_s=0.2)
     child = forked(lambda: run_worker(lambda: SQLiteQueue(path), LongJob, options, "child"))
     wait_for(lambda: queue.health().processing == 1, "the job to start", timeout_s=WAIT_S)
-    os.kill(child, signal.SIGHUP)  # asks for new rules, which it reads anyway
+    os.kill(child, signal.SIGHUP)  # after it a SIGTERM still counts
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     back = queue.get_job(asked.job_id)
     assert back is not None
     assert (back.status, back.attempts) == (JobStatus.PENDING, 0)
+    queue.close()
+
+
+def test_sighup_ends_the_process_after_its_job(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    queue = SQLiteQueue(path)
+    first, second = queue.enqueue("a"), queue.enqueue("b")
+
+    def script(_job: Job) -> JobResult:
+        wait_for((tmp_path / "go on").exists, "the test", timeout_s=WAIT_S)
+        return RESULT
+
+    options = WorkerOptions(grace_s=0.0)
+    child = forked(
+        lambda: run_worker(lambda: SQLiteQueue(path), lambda: ScriptedEngine(script), options, "x")
+    )
+    wait_for(lambda: queue.health().processing == 1, "the job to start", timeout_s=WAIT_S)
+    os.kill(child, signal.SIGHUP)
+    (tmp_path / "go on").touch()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ended, waits = (queue.get_job(job.job_id) for job in (first, second))
+    assert ended is not None
+    assert waits is not None
+    assert (ended.status, waits.status) == (JobStatus.COMPLETED, JobStatus.PENDING)
     queue.close()
 
 
@@ -348,7 +372,7 @@ def test_the_job_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     queue = SQLiteQueue(path)
     asked = queue.enqueue("a")
-    child = worker_child(lambda: SQLiteQueue(path), LongJob, WorkerOptions())
+    child = worker_child(lambda: SQLiteQueue(path), LongJob, WorkerOptions)
     name = child.incarnation()
     assert child.incarnation() != name
     pid = forked(lambda: child.run(name))

@@ -90,6 +90,25 @@ def test_the_strongest_source_wins_and_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_secret_of_the_config_file_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of the file\n")
+    config = "qbittorrent: {password_file: secret, password: of the config}\n"
+    settings = with_config(tmp_path, config)
+    assert settings[QBIT_PASSWORD] == "of the file"
+    assert settings.origin(QBIT_PASSWORD) == f"{tmp_path}/config.yml:1:15 ({tmp_path}/secret)"
+    assert settings.secrets() == ["of the file"]
+    environ = {"HASHALL_CONFIG": str(tmp_path / "config.yml"), "HASHALL_QBIT_PASSWORD": "stronger"}
+    (tmp_path / "secret").unlink()
+    assert resolve({}, environ)[QBIT_PASSWORD] == "stronger", "the file is not even looked for"
+    for wrong, said in (
+        ("qbittorrent: {password_file: secret}", "cannot read"),
+        ("qbittorrent: {password_file: [secret]}", "must be the path of a file"),
+        ("qbittorrent: {username_file: secret}", "is not a setting"),
+    ):
+        with pytest.raises(Misused, match=said):
+            with_config(tmp_path, wrong)
+
+
 def test_without_anything_the_defaults_hold() -> None:
     settings = resolve()
     assert settings[CATALOG_PATH] == Path("/home/ann/.hashall/catalog.db")

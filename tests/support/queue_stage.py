@@ -73,7 +73,7 @@ class Stage:
             asked += 1
 
     def worker(self) -> Child:
-        child = worker_child(self.open_queue, lambda: self, WorkerOptions(lease_s=LEASE_S))
+        child = worker_child(self.open_queue, lambda: self, lambda: WorkerOptions(lease_s=LEASE_S))
 
         def run(worker_id: str) -> int:
             self._write_pid("worker")

@@ -43,6 +43,7 @@ class RulesServer:
             "QBITTORRENT_HOST": NOBODY,
         } | names
         self._environ = environment(**{f"QBT_RULES_{n}": value for n, value in settings.items()})
+        self.variables: dict[str, str] = {}  # of others, like NOTIFY_SOCKET; for the next start
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +58,7 @@ class RulesServer:
         with (self.folder / "stderr").open("ab") as stderr:
             self.process = subprocess.Popen(
                 [*PROGRAM, "--serve", *self._flags],
-                env=self._environ,
+                env=self._environ | self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,

@@ -25,9 +25,9 @@ def doctor(paths: tuple[Path, ...], no_probe: bool, as_json: bool, **flags: Any)
 
     Example: hashall doctor /srv/stash /srv/pool /srv/library
     """
-    from hashall import render_doctor
     from hashall.doctor import catalog_facts, gather, roots_to_probe
     from hashall.doctor_rules import judge
+    from seedkeep import diagnosis
     from seedkeep.errors import SeedError
 
     with opened(flags) as app:
@@ -39,5 +39,5 @@ def doctor(paths: tuple[Path, ...], no_probe: bool, as_json: bool, **flags: Any)
         facts = catalog_facts(app.catalog_path, catalog, error)
         roots = roots_to_probe(app.places if catalog else None, paths)
         report = judge(gather(facts, roots, probe=not no_probe))
-    answer("doctor", report, render_doctor.report, as_json)
+    answer("doctor", report, diagnosis.report, as_json)
     return 0 if report.healthy else 1

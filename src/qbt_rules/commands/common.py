@@ -36,15 +36,20 @@ json_option = click.option(
 
 def settings_of(flags: dict[str, Any]) -> Settings:
     """The settings, with flags of the command before those in front of it; logging is set up."""
-    from qbt_rules.config import load_settings
     from seedkeep import logs
 
-    context = click.get_current_context()
-    before: dict[str, Any] = context.obj or {}
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
-    settings = load_settings({**before, **given})
+    settings = settings_loader(flags)()
     logs.set_up(settings[LOG_LEVEL], secrets=settings.secrets())
     return settings
+
+
+def settings_loader(flags: dict[str, Any]) -> Callable[[], Settings]:
+    """Reads the settings of this command line, now and later."""
+    from qbt_rules.config import load_settings
+
+    before: dict[str, Any] = click.get_current_context().obj or {}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    return lambda: load_settings({**before, **given})
 
 
 def server_of(flags: dict[str, Any]) -> ServerClient:

@@ -12,6 +12,7 @@ from qbt_rules.commands.common import (
     json_option,
     server_of,
     server_options,
+    settings_loader,
     settings_of,
 )
 
@@ -63,7 +64,7 @@ def show_config(as_json: bool, **flags: Any) -> None:
 def run_server(flags: dict[str, Any]) -> int:
     from qbt_rules.serve import serve as serve_until_stopped
 
-    return serve_until_stopped(settings_of(flags))
+    return serve_until_stopped(settings_of(flags), settings_loader(flags))
 
 
 def show_stats(as_json: bool, flags: dict[str, Any]) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 import click
 
 from rehome.commands.common import answer, catalog_options, json_option, opened, world_options
+from rehome.commands.config_init import init
 from seedkeep.errors import Refused
 
 
 @click.group()
 def config() -> None:
     """The configuration: what it is, and whether it fits."""
+
+
+config.add_command(init)
 
 
 @config.command()

@@ -1,11 +1,38 @@
-"""The doctor's report as text for people: one screen."""
+"""What a doctor says: findings with what to change, as values and as one screen of text."""
 
 from __future__ import annotations
 
-from hashall.doctor import Diagnosis, Level
+import enum
+from dataclasses import dataclass
+
 from seedkeep.text import printable
 
+
+class Level(enum.Enum):
+    OK = "ok"
+    WARNING = "warning"  # works, with a limit that one should know
+    PROBLEM = "problem"  # has to be changed
+
+
+@dataclass(frozen=True)
+class Symptom:
+    level: Level
+    subject: str  # a path, a pair of paths, "clock", "qBittorrent"
+    what: str
+    fix: str = ""  # what to change; "" when there is nothing to do
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    healthy: bool  # no problem; there may be warnings
+    findings: tuple[Symptom, ...]
+
+
 _MARKS = {Level.OK: "ok     ", Level.WARNING: "warning", Level.PROBLEM: "PROBLEM"}
+
+
+def diagnosis(findings: tuple[Symptom, ...]) -> Diagnosis:
+    return Diagnosis(all(found.level is not Level.PROBLEM for found in findings), findings)
 
 
 def report(found: Diagnosis) -> str:

@@ -1,0 +1,8 @@
+"""`hashall completion`."""
+
+from __future__ import annotations
+
+from hashall.commands.common import PROGRAM
+from seedkeep.program_options import completion_command
+
+completion = completion_command(PROGRAM)
