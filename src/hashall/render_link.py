@@ -244,6 +244,8 @@ def execution(done: Execution) -> str:
         again = f"hashall link execute {done.plan_id}{flag} --force"
         todo = f"; to do it: {again}" if done.plan_id else ""
         lines.append(f"dry run: nothing was changed{todo}")
+    elif done.cancelled:
+        lines.append(_cancelled(done))
     elif done.left:
         lines.append(f"{done.left} are left; the same command goes on")
     return "\n".join(lines)
@@ -265,6 +267,12 @@ def _summary(done: Execution) -> str:
             f"{done.done} separated, using {format_size(-done.bytes_saved)}; {done.skipped} skipped"
         )
     return f"{done.done} done, saved {format_size(done.bytes_saved)}; {done.skipped} skipped"
+
+
+def _cancelled(done: Execution) -> str:
+    rest = f"{done.left} were not done and will not be" if done.left else "nothing of it was left"
+    undo = f"hashall link execute {done.plan_id} --undo --force"
+    return f"somebody cancelled the plan meanwhile: {rest}; to separate what is linked: {undo}"
 
 
 def _one(result: Result) -> str:

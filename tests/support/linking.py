@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,25 @@ def allocated(root: Path) -> int:
     """Bytes by file length of every inode below a folder, each once."""
     found = [p.lstat() for p in root.rglob("*") if p.is_file() and not p.is_symlink()]
     return sum({(s.st_dev, s.st_ino): s.st_size for s in found}.values())
+
+
+def append_to(path: Path) -> None:
+    """Write to a file as another program would: its open() waits while we hold a lease."""
+    with path.open("r+b") as out:
+        out.seek(0, os.SEEK_END)
+        out.write(b"more")
+
+
+def until_lease_breaks(fd: int) -> None:
+    """Wait until the kernel says that somebody waits for the lease (read from /proc/locks)."""
+    inode = os.fstat(fd).st_ino
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        lines = Path("/proc/locks").read_text().splitlines()
+        if any("BREAKING" in line and f":{inode} " in line for line in lines):
+            return
+        time.sleep(0.005)
+    raise AssertionError("nobody broke the lease")
 
 
 def an_instance(

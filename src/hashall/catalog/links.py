@@ -105,6 +105,12 @@ class LinkTable:
                 hint="make a new plan: hashall link plan NAME",
             )
 
+    def is_cancelled(self, plan_id: int) -> bool:
+        """As of this moment: another process may have done it."""
+        cancelled = PlanStatus.CANCELLED.value
+        query = "SELECT 1 FROM link_plans WHERE plan_id = ? AND status = ?"
+        return self.db.one(query, (plan_id, cancelled)) is not None
+
     def note(self, plan_id: int, note: str) -> None:
         self.db.execute("UPDATE link_plans SET note = ? WHERE plan_id = ?", (note, plan_id))
 

@@ -155,7 +155,10 @@ def approve(plan_id: int, as_json: bool, **flags: Any) -> None:
 @catalog_options
 @json_option
 def cancel(plan_id: int, as_json: bool, **flags: Any) -> None:
-    """Close a plan: it will never be executed (any further)."""
+    """Close a plan: it will never be executed (any further).
+
+    A run of it that is under way stops before its next files.
+    """
     from hashall import render_link
 
     with opened_links(flags) as links:

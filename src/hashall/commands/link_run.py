@@ -60,7 +60,8 @@ def execute(
 ) -> int:
     """Carry a plan out, or (without --force) show what that would do.
 
-    May be interrupted at any moment: the same command goes on.  Exit code 4: something was skipped.
+    May be interrupted at any moment: the same command goes on.  Exit code 4: something was skipped,
+    or somebody cancelled the plan meanwhile.
     """
     from hashall import render_link
 
@@ -145,4 +146,4 @@ def _runner(links: Links, as_json: bool, low_priority: bool) -> Iterator[Runner]
 def _code(done: Execution) -> int:
     from seedkeep.errors import Partial
 
-    return Partial.exit_code if done.skipped or done.notes else 0
+    return Partial.exit_code if done.skipped or done.notes or done.cancelled else 0

@@ -71,11 +71,15 @@ class Executor:
     _durable: set[tuple[int, int]] = field(default_factory=set)  # (st_dev, inode) of sources
 
     def run(self, actions: Sequence[Action]) -> list[Result]:
-        """Perform HARDLINK actions in order.  Raises what nobody could foresee, after which (as
-        after SIGKILL) `recover` has to put the last batch in order.
+        """Perform HARDLINK actions in order, until the plan is cancelled.
+
+        Raises what nobody could foresee, after which (as after SIGKILL) `recover` has to put the
+        last batch in order.
         """
         self._last = {action.source: action.seq for action in actions}
         for batch in batches(actions):
+            if self.catalog.links.is_cancelled(self.plan_id):
+                break
             self._batch(batch)
             self.folders.trim()
         return self._results

@@ -225,6 +225,7 @@ class Execution:
     recovered: tuple[Result, ...] = ()  # left by an interrupted run, finished or taken back
     results: tuple[Result, ...] = ()
     left: int = 0  # actions that are still to do
+    cancelled: bool = False  # by somebody, while it ran: what is left will not be done
     snapshots: tuple[str, ...] = ()  # taken, or the sentence why not
     notes: tuple[str, ...] = field(default=())
 

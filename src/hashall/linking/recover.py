@@ -26,6 +26,9 @@ from hashall.linking.model import Action, ActionState, Kind, Result
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import transaction
 
+# The old file went right before the interruption, and whether that was its last name nobody saw.
+NOT_COUNTED = "its old file went before the interruption; whether bytes were freed is not known"
+
 
 @dataclass
 class Recovery:
@@ -75,7 +78,7 @@ class Recovery:
         self.catalog.linked_names.gone(
             action.target.device_id, action.target.path, action.target.inode, None
         )
-        return Settled(action.seq, ActionState.DONE, bytes_saved=action.bytes_to_save), []
+        return Settled(action.seq, ActionState.DONE, detail=NOT_COUNTED, bytes_saved=0), []
 
     def _without_new(self, action: Action, folder: Folder, left: Leftovers) -> Leftovers:
         """End what the new name is about: a link on its way in, or a file just put aside."""
@@ -107,13 +110,11 @@ class Recovery:
             )
             sync(folder.fd)
             return _changed(action), []
-        saved = 0
+        saved, detail = 0, NOT_COUNTED
         if left.kept is not None:
             fsreplace.drop_kept(folder.fd, name, is_target=lambda _: True)
-            saved = action.size if left.kept.st_nlink == 1 else 0
+            saved, detail = (action.size if left.kept.st_nlink == 1 else 0), ""
             sync(folder.fd)
-        elif action.bytes_to_save:
-            saved = action.size  # removed just before the end
         move = Moved(
             action.target.device_id,
             action.target.path,
@@ -121,7 +122,7 @@ class Recovery:
             action.target.inode,
             None,
         )
-        return Settled(action.seq, ActionState.DONE, bytes_saved=saved), [move]
+        return Settled(action.seq, ActionState.DONE, detail=detail, bytes_saved=saved), [move]
 
     def _revert(self, action: Action, folder: Folder, left: Leftovers) -> Settled:
         """The target is no link of ours: it stays as it is, and our names beside it go."""

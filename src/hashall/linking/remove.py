@@ -36,6 +36,8 @@ class Removal:
     def run(self, actions: Sequence[Action]) -> list[Result]:
         results = []
         for action in actions:
+            if self.catalog.links.is_cancelled(self.plan_id):
+                break
             with transaction(self.catalog.db):
                 self.catalog.links.intend(self.plan_id, [action.seq], ActionState.INTENDED)
             end = self._one(action)

@@ -26,6 +26,7 @@ from hashall.linking.undo import Undo
 from hashall.lock import exclusive
 from hashall.model import Place
 from seedkeep.errors import Refused, SeedError
+from seedkeep.sqlite import transaction
 
 LARGE = 8 << 20  # bytes; reading it takes longer than finding it
 
@@ -70,7 +71,8 @@ class Runner:
 
         Raises:
             Misused: No such plan.
-            PlanClosed, NotApproved: Nothing was changed.
+            PlanClosed, NotApproved: Nothing was changed.  A plan that is cancelled while it runs
+                ends before its next batch, as a result that says so.
             Locked: Another run holds the catalog.
         """
         plan = self.links.find(plan_id)
@@ -170,8 +172,10 @@ class Runner:
         removal = self._removal(plan_id, folders, copies)
         results = self._guarded(folders, lambda: executor.run(links) + removal.run(copies))
         left = len(self._planned(plan_id, ActionState.INTENDED))
-        if left == 0:
-            tables.move(plan_id, PlanStatus.EXECUTED)
+        with transaction(self.links.catalog.db):
+            cancelled = tables.is_cancelled(plan_id)
+            if left == 0 and not cancelled:
+                tables.move(plan_id, PlanStatus.EXECUTED)
         return Execution(
             plan_id=plan_id,
             name=plan.name,
@@ -179,6 +183,7 @@ class Runner:
             recovered=tuple(recovered.results),
             results=tuple(results),
             left=left,
+            cancelled=cancelled,
             snapshots=taken,
             notes=tuple(recovered.stuck),
         )

@@ -35,8 +35,9 @@ class Undo:
     folders: Folders
     plan_id: int
     progress: Progress = lambda _: None
-    # by (device, old inode): the action whose name has the copy, and the copy's inode
-    _copies: dict[tuple[int, int], tuple[Action, int]] = field(default_factory=dict)
+    # by (device, old inode): the action whose name has the copy, and the copy itself; a number
+    # alone would not tell it from a newer file, which may get the number of one that went
+    _copies: dict[tuple[int, int], tuple[Action, FileStamp]] = field(default_factory=dict)
 
     def run(self, actions: Sequence[Action], *, dry_run: bool = False) -> list[Result]:
         results = []
@@ -83,7 +84,7 @@ class Undo:
             self.catalog.links.settle(self.plan_id, [end])
             self.catalog.linked_names.separated([move])
         self._copies.setdefault(
-            (action.target.device_id, action.target.inode), (action, made.st_ino)
+            (action.target.device_id, action.target.inode), (action, FileStamp.of(made))
         )
         return Settled(action.seq, ActionState.UNDONE, bytes_saved=-(action.bytes_saved or 0))
 
@@ -133,7 +134,7 @@ class Undo:
             try:
                 if other is None:
                     self._dress(action, folder, name)
-                elif made is None or FileStamp.of(made).inode != other[1]:
+                elif made is None or not FileStamp.of(made).same_bytes_expected(other[1]):
                     raise Skip("changed", "the other name of its copy is another file by now")
                 if leased and not leases.is_held(link):
                     raise Skip("open-for-writing", "a program began to write to it")

@@ -22,10 +22,12 @@ from tests.support.linking import (
     LinkLab,
     allocated,
     an_instance,
+    append_to,
     contents,
     only,
     same_file,
     skipped_because,
+    until_lease_breaks,
 )
 
 from hashall import fsreplace
@@ -411,7 +413,7 @@ def test_a_writer_that_comes_meanwhile_waits_and_keeps_its_file(
     """It opens the old file for writing while we hold a lease on it: nothing it writes is lost."""
     film, copy = linked.pair()
     old = os.open(copy, os.O_RDONLY)  # a way to the old file whatever its names are
-    opener = threading.Thread(target=_append, args=(Path(f"/proc/self/fd/{old}"),))
+    opener = threading.Thread(target=append_to, args=(Path(f"/proc/self/fd/{old}"),))
     point = {
         "comparing": (execute, "refuse_difference"),
         "swapped": (fsreplace, "swap_in_link"),
@@ -423,7 +425,7 @@ def test_a_writer_that_comes_meanwhile_waits_and_keeps_its_file(
         answer = real(*args, **named)
         if not opener.is_alive() and not opener.ident:
             opener.start()
-            _until_broken(old)
+            until_lease_breaks(old)
         return answer
 
     monkeypatch.setattr(*point, and_then)
@@ -434,23 +436,6 @@ def test_a_writer_that_comes_meanwhile_waits_and_keeps_its_file(
     assert copy.read_bytes() == CONTENT + b"more"
     assert film.read_bytes() == CONTENT
     assert linked.ours() == []
-
-
-def _append(path: Path) -> None:
-    with path.open("r+b") as out:
-        out.seek(0, os.SEEK_END)
-        out.write(b"more")
-
-
-def _until_broken(fd: int) -> None:
-    """Wait until the kernel says that somebody waits for the lease (read from /proc/locks)."""
-    inode = os.fstat(fd).st_ino
-    for _ in range(2000):
-        lines = Path("/proc/locks").read_text().splitlines()
-        if any("BREAKING" in line and f":{inode} " in line for line in lines):
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("nobody broke the lease")
 
 
 def test_a_file_that_takes_the_name_between_look_and_swap_is_put_back(

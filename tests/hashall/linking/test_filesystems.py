@@ -205,7 +205,25 @@ def test_a_snapshot_keeps_what_was_there_before() -> None:
         assert not same_file(old / "a/film", old / "b/film")
         assert same_file(new / "a/film", new / "b/film")
         assert str(taken) in done.snapshots[0]
+        linked.lab.scan(linked.root.parent)  # our own snapshots are in no catalog
+        assert linked.plan(cross_device=True).actions["DELETE"].count == 0
+        assert linked.links().analyze(None, cross_device=True, min_size=1, limit=9).cross == ()
         run("btrfs", "subvolume", "delete", taken)
+
+
+def test_a_snapshot_of_a_btrfs_subvolume_is_no_copy_that_could_go() -> None:
+    with lab_on("btrfs") as linked:
+        data = btrfs_subvolume(linked.root.parent / "data")
+        (data / "film").write_bytes(CONTENT)
+        settle(data / "film")
+        snapshot = linked.root.parent / "yesterday"
+        run("btrfs", "subvolume", "snapshot", "-r", data, snapshot)
+        linked.lab.scan(linked.root.parent)
+        plan = linked.plan(cross_device=True)
+        assert linked.links().show(plan.plan_id, 9).reasons == {"shared-blocks": 1}
+        assert linked.execute(plan, allow_delete=True).results == ()
+        assert (data / "film").read_bytes() == (snapshot / "film").read_bytes() == CONTENT
+        run("btrfs", "subvolume", "delete", snapshot)
 
 
 def test_a_zfs_snapshot_is_taken_by_its_tool() -> None:

@@ -195,8 +195,10 @@ def test_every_plan_keeps_the_laws(
 # -- across filesystems
 
 
-def copy(device: int, facts: InodeFacts, torrents: int = 0, *libraries: str) -> Copy:
-    return Copy(device, facts, tuple(f"t{n}" for n in range(torrents)), libraries)
+def copy(
+    device: int, facts: InodeFacts, torrents: int = 0, *libraries: str, pool: str = ""
+) -> Copy:
+    return Copy(device, facts, tuple(f"t{n}" for n in range(torrents)), libraries, pool=pool)
 
 
 def cross(*copies: Copy, **options: object) -> list[Action]:
@@ -225,6 +227,13 @@ def test_a_copy_that_nobody_uses_is_proposed_for_deletion() -> None:
 def test_a_copy_that_somebody_needs_stays(needed: Copy, word: str) -> None:
     (action,) = cross(copy(1, inode(1, "a"), 2, "/lib"), needed)
     assert (action.kind, action.reason) == (Kind.SKIP, word)
+
+
+def test_subvolumes_of_one_btrfs_may_share_their_blocks_so_neither_copy_goes() -> None:
+    (action,) = cross(copy(1, inode(1, "a"), pool="u"), copy(2, inode(2, "b"), pool="u"))
+    assert (action.kind, action.reason) == (Kind.SKIP, "shared-blocks")
+    (action,) = cross(copy(1, inode(1, "a"), pool="u"), copy(2, inode(2, "b"), pool="v"))
+    assert action.kind is Kind.DELETE
 
 
 def test_copies_on_one_filesystem_are_no_business_of_deletion() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.linking import CONTENT, LinkLab, contents, same_file
+from tests.support.linking import CONTENT, LinkLab, allocated, contents, same_file
 
 from hashall import fsreplace
 from hashall.linking.execute import Executor
@@ -66,6 +66,39 @@ def test_the_undo_of_an_interrupted_plan_ends_it_first(
     assert linked.undo(plan).done == 1
     assert not same_file(*pair)
     assert linked.ours() == []
+
+
+def nothing(kept: Path) -> None:
+    """The crash came before the old file was removed."""
+
+
+def link_elsewhere(kept: Path) -> None:
+    os.link(kept, kept.with_name("somebody's other name"))
+
+
+def removed_already(kept: Path) -> None:
+    """The crash came after the old file was removed, which had another name by then."""
+    kept.rename(kept.with_name("somebody's other name"))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "claimed"), [(nothing, len(CONTENT)), (link_elsewhere, 0), (removed_already, 0)]
+)
+def test_after_a_crash_only_bytes_that_were_seen_to_go_count_as_saved(
+    linked: LinkLab,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[Path], None],
+    claimed: int,
+) -> None:
+    linked.pair()
+    plan = interrupted(linked, monkeypatch, after_swap=True)
+    (kept,) = linked.root.rglob(".seedkeep-*")
+    space = allocated(linked.root)
+    meanwhile(kept)
+    (recovered,) = linked.execute(plan).recovered
+    assert recovered.state is ActionState.DONE
+    assert space - allocated(linked.root) == recovered.bytes_saved == claimed
+    assert linked.links().find(plan.plan_id).bytes_saved == claimed
 
 
 def test_an_old_file_that_was_written_to_meanwhile_comes_back(

@@ -151,6 +151,28 @@ def test_a_crash_around_the_deletion_is_put_in_order(
     assert two.memory.exists() is before
     assert two.linked.execute(plan, allow_delete=True).left == 0
     assert not two.memory.exists()
+    # Nobody saw the bytes go that went right before the crash: it may have had another name.
+    saved = two.linked.links().find(plan.plan_id).bytes_saved
+    assert saved == (len(CONTENT) if before else 0)
+
+
+def test_a_cancelled_plan_deletes_nothing_more(two: Two) -> None:
+    for folder in (two.linked.root, two.memory.parent):
+        (folder / "show").write_bytes(b"another film")
+        settle(folder / "show")
+    two.scan()
+    plan = two.plan()
+    assert plan.actions["DELETE"].count == 2
+    links = two.linked.links()
+
+    def cancel(_: object) -> None:
+        links.cancel(plan.plan_id)
+
+    runner = Runner(links, progress=cancel)
+    options = RunOptions(act=ExecuteOptions(allow_delete=True), dry_run=False, force=True)
+    done = runner.execute(plan.plan_id, options)
+    assert (done.done, done.left, done.cancelled) == (1, 1, True)
+    assert links.find(plan.plan_id).status is PlanStatus.CANCELLED
 
 
 def test_a_copy_that_a_torrent_seeds_since_the_last_sync_is_not_deleted(two: Two) -> None:

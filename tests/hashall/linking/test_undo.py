@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.kill_points import failing
 from tests.support.linking import (
     CONTENT,
     LinkLab,
+    append_to,
     contents,
     only,
     same_file,
     skipped_because,
+    until_lease_breaks,
 )
 
+from hashall import fsreplace
 from hashall.linking.model import ActionState
 
 
@@ -109,6 +114,110 @@ def test_a_failed_copy_leaves_the_link(linked: LinkLab, call: str, errno: int) -
     assert same_file(*pair)
     assert linked.undo(plan).done == 1
     assert not same_file(*pair)
+
+
+def test_a_link_that_a_program_has_open_for_writing_stays_a_link(linked: LinkLab) -> None:
+    film, copy = linked.pair()
+    plan = linked.plan()
+    linked.execute(plan)
+    with film.open("r+b"):  # what it writes must not end up in one of two files
+        assert skipped_because(linked.undo(plan)) == ["open-for-writing"]
+    assert same_file(film, copy)
+    assert linked.ours() == []
+
+
+def test_a_writer_that_comes_while_the_copy_is_made_writes_to_both_names(
+    linked: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, copy = linked.pair()
+    plan = linked.plan()
+    linked.execute(plan)
+    writer = threading.Thread(target=append_to, args=(film,))
+    real, held = fsreplace.dress, os.open(film, os.O_RDONLY)
+
+    def and_somebody_writes(*args: Any, **named: Any) -> None:
+        real(*args, **named)
+        writer.start()
+        until_lease_breaks(held)
+
+    monkeypatch.setattr(fsreplace, "dress", and_somebody_writes)
+    done = linked.undo(plan)
+    writer.join(20)
+    os.close(held)
+    assert skipped_because(done) == ["open-for-writing"]
+    assert same_file(film, copy)
+    assert copy.read_bytes() == CONTENT + b"more"
+    assert linked.ours() == []
+
+
+def test_damaged_bytes_are_not_copied_and_the_link_stays(linked: LinkLab) -> None:
+    film, copy = linked.pair()
+    plan = linked.plan()
+    linked.execute(plan)
+    times = film.stat()
+    with film.open("r+b") as out:
+        out.write(b"X")
+    os.utime(film, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert len(skipped_because(linked.undo(plan))) == 1
+    assert same_file(film, copy)
+    assert linked.ours() == []
+
+
+def test_a_strangers_file_under_our_temporary_name_is_left_alone(linked: LinkLab) -> None:
+    film, copy = linked.pair()
+    plan = linked.plan()
+    linked.execute(plan)
+    stranger = copy.with_name(fsreplace.new_name(copy.name))
+    stranger.write_bytes(b"somebody's")
+    assert len(skipped_because(linked.undo(plan))) == 1
+    assert same_file(film, copy)
+    assert stranger.read_bytes() == b"somebody's"
+
+
+def test_a_file_that_takes_the_name_right_before_the_exchange_is_put_back(
+    linked: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, copy = linked.pair()
+    plan = linked.plan()
+    linked.execute(plan)
+    real, newer = fsreplace.exchange, [linked.lab.write("newer", b"a newer version")]
+
+    def late(folder: int, one: str, other: str) -> bool:
+        while newer:
+            newer.pop().rename(copy)
+        return real(folder, one, other)
+
+    monkeypatch.setattr(fsreplace, "exchange", late)
+    assert skipped_because(linked.undo(plan)) == ["changed"]
+    assert copy.read_bytes() == b"a newer version"
+    assert film.read_bytes() == CONTENT
+    assert linked.ours() == []
+
+
+def test_a_second_name_joins_its_copy_only_while_that_is_the_copy(
+    linked: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, copy = linked.pair()
+    again = copy.with_name("copy again")
+    for number in range(2):
+        os.link(film, film.with_name(str(number)))
+    os.link(copy, again)
+    linked.lab.scan()
+    plan = linked.plan()
+    assert linked.execute(plan).done == 2
+    real = fsreplace.link_new
+
+    def late(*args: Any) -> None:
+        first = next(path for path in (copy, again) if not same_file(film, path))
+        first.unlink()
+        first.write_bytes(b"a newer version")
+        real(*args)
+
+    monkeypatch.setattr(fsreplace, "link_new", late)
+    done = linked.undo(plan)
+    assert (done.done, skipped_because(done)) == (1, ["changed"])
+    assert {copy.read_bytes(), again.read_bytes()} == {CONTENT, b"a newer version"}
+    assert linked.ours() == []
 
 
 def test_a_limit_undoes_the_last_ones(linked: LinkLab) -> None:
