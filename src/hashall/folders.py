@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hashall.catalog.files import join
-from hashall.catalog.inventory import FolderStamp
+from hashall.catalog.inventory import StoredFolder
+from hashall.catalog.torrents import FolderStamp
 from hashall.model import Place
 from hashall.places import Places
 
@@ -82,24 +83,21 @@ def stamps_of(folders: Iterable[str]) -> Iterator[FolderStamp]:
             path = path.rpartition("/")[0] or "/"
 
 
-@dataclass
-class FolderWatch:
-    """Compares folders with what they were; each is looked at once."""
-
-    _seen: dict[str, tuple[int, int] | None] = field(default_factory=dict)
-
-    def is_same(self, before: FolderStamp) -> bool:
-        """No name in it was made, removed or replaced since."""
-        path = before.path
-        try:
-            now = self._seen[path]
-        except KeyError:
-            found = _stat(path)
-            now = self._seen[path] = found and (found.st_ino, found.st_mtime_ns)
-        return now == (before.inode, before.mtime_ns)
+def changed_since(before: Iterable[StoredFolder]) -> set[int]:
+    """Torrents with a folder in which a name was made, removed or replaced since."""
+    found: set[int] = set()
+    seen: dict[str | bytes, tuple[int, int]] = {}  # each is looked at once
+    for number, path, inode, mtime_ns in before:
+        now = seen.get(path)
+        if now is None:
+            stat_ = _stat(path)
+            now = seen[path] = (stat_.st_ino, stat_.st_mtime_ns) if stat_ else (-1, -1)
+        if now != (inode, mtime_ns):
+            found.add(number)
+    return found
 
 
-def _stat(path: str) -> os.stat_result | None:
+def _stat(path: str | bytes) -> os.stat_result | None:
     try:
         return os.stat(path)
     except (OSError, ValueError):

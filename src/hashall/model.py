@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAIN_CLIENT = "main"  # the one at qbittorrent.host
 
@@ -55,8 +56,7 @@ class LinkVerdict(enum.Enum):
     UNKNOWN = "unknown"  # cannot be seen, or a filesystem whose link count means nothing
 
 
-@dataclass(frozen=True)
-class LinkProof:
+class LinkProof(NamedTuple):
     """All names of one inode, as far as they can be known."""
 
     inode: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hashall.app import App
 from hashall.lock import exclusive
+from hashall.media_extras import use_extras
 from hashall.model import MAIN_CLIENT
 from hashall.payload_sync import SyncOptions, SyncResult, sync
 from hashall.qbittorrent import PathMap
@@ -60,6 +61,7 @@ def sync_clients(
     done = []
     last: SeedError | None = None
     with exclusive(catalog.db.path, "hashall payload sync"):
+        use_extras(catalog, app.settings.get(table.PAYLOAD_EXTRAS))
         for name in chosen:
             try:
                 result = sync(

@@ -8,17 +8,26 @@ the last time.  Else it costs nothing.  docs/architecture/payload.md says what "
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from hashall import payload as identity
 from hashall.catalog.inventory import Known
-from hashall.folders import Folders, FolderWatch
+from hashall.folders import Folders, changed_since
 from hashall.hash_missing import HashedMembers, hash_missing
 from hashall.model import MAIN_CLIENT, key_of
-from hashall.payload_build import Found, Outcome, find_members, record
+from hashall.payload_build import (
+    Found,
+    Outcome,
+    Sighted,
+    by_place,
+    find_members,
+    record,
+    record_all,
+)
 from hashall.places import Places
 from hashall.qbittorrent import Mapped, PathMap, map_torrent
 from seedkeep.errors import SeedError
@@ -32,9 +41,19 @@ from seedkeep.torrent_client import (
     TorrentFile,
 )
 
-__all__ = ["Found", "Outcome", "SyncOptions", "SyncResult", "find_members", "record", "sync"]
+__all__ = [
+    "Found",
+    "Outcome",
+    "SyncOptions",
+    "SyncResult",
+    "by_place",
+    "find_members",
+    "record",
+    "sync",
+]
 
 AT_ONCE = 2000  # torrents in one transaction: what was read before an interruption is kept
+TOGETHER = 100  # of these, written with the same few statements
 # Nothing tells when these are over: no folder changes its mtime.
 _LOOKED_AT_EACH_TIME = ("wrong size", "unknown filesystem", "its files lie on more")
 _MAY_BE_RENAMED = ("missing on disk", "wrong size", "path map")
@@ -105,6 +124,7 @@ class _Sync:
     path_map: PathMap
     options: SyncOptions
     progress: Callable[[int, int], None]
+    known: dict[str, Known] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
     _fresh: set[int] = field(default_factory=set)
@@ -114,12 +134,14 @@ class _Sync:
 
     def run(self) -> SyncResult:
         catalog = self.places.catalog
-        self.inventory: Inventory = self.client.inventory()
+        with ThreadPoolExecutor(1) as beside:  # SQLite works while the client is waited for
+            overtaken = beside.submit(catalog.inventory.overtaken)
+            self.inventory: Inventory = self.client.inventory()
+            self._on_our_side = overtaken.result()
         self.unread += [Unread(self.options.client, "", row) for row in self.inventory.unread]
         with transaction(catalog.db):
             catalog.inventory.meet(self.options.client)
         self.known = catalog.inventory.known(self.options.client)
-        self.folders = Folders(self.places)
         scope = self._scope()
         ask, look = self._changed(scope)
         left_over = 0
@@ -127,10 +149,11 @@ class _Sync:
             chosen = [*look, *ask][: self.options.limit]
             left_over = len(look) + len(ask) - len(chosen)
             ask, look = ask & {*chosen}, look & {*chosen}
+        self._folders = Folders(self.places)
         self._total, self._done = len(scope), len(scope) - len(ask) - len(look) - left_over
         unchanged = self._done
         again = self._look(look)
-        self._write(self._read(sorted(ask | again)))
+        self._write(self._read(self.inventory.by_place(ask | again)))
         forgotten = self._forget()
         hashed = self._upgrade(scope) if self.options.upgrade_missing else HashedMembers()
         return self._result(scope, unchanged, forgotten, left_over, hashed)
@@ -158,21 +181,19 @@ class _Sync:
         """(torrents whose list has to be asked for, torrents to look at with the list we have)."""
         if self.options.full:
             return set(scope), set()
-        catalog = self.places.catalog.inventory
         prints = self.inventory.prints()
-        on_our_side = catalog.overtaken()
-        watch = FolderWatch()
-        for number, folder in catalog.folders(self.options.client):
-            if number not in on_our_side and not watch.is_same(folder):
-                on_our_side.add(number)
+        folders = self.places.catalog.inventory.folders(self.options.client)
+        on_our_side = self._on_our_side | changed_since(folders)
         ask, look, labels = set(), set(), []
         for torrent_id in scope:
             known, now = self.known.get(torrent_id), prints[torrent_id]
-            if known is None or not now.place or known.prints.place != now.place:
+            if known is None or not now.place or known.place_print != now.place:
                 ask.add(torrent_id)
-            elif known.instance_id in on_our_side or _ends_unseen(known):
+            elif known.instance_id in on_our_side or (
+                known.problem and _ends_unseen(known.problem)
+            ):
                 look.add(torrent_id)
-            elif known.prints.labels != now.labels:
+            elif known.label_print != now.labels:
                 labels.append(torrent_id)
         self._relabel(labels)
         return ask, look
@@ -198,7 +219,7 @@ class _Sync:
         ask: set[str] = set()
 
         def mapped() -> Iterator[Mapped]:
-            for torrent_id in sorted(ids):
+            for torrent_id in self.inventory.by_place(ids):
                 files = self.places.catalog.inventory.listed(self.known[torrent_id].instance_id)
                 torrent = self._torrent(torrent_id)
                 if torrent is None:
@@ -256,26 +277,26 @@ class _Sync:
     # -- writing
 
     def _write(self, items: Iterator[Mapped]) -> None:
-        while True:
+        some = AT_ONCE
+        while some == AT_ONCE:
+            some = 0
             with transaction(self.places.catalog.db):
-                some = 0
-                for item in islice(items, AT_ONCE):
-                    self._record(item)
-                    some += 1
-            if some < AT_ONCE:
-                return
+                while some < AT_ONCE and (few := [*map(Sighted.of, islice(items, TOGETHER))]):
+                    self._record(few)
+                    some += len(few)
 
-    def _record(self, item: Mapped) -> None:
-        torrent_id = item.torrent.torrent_id
-        self.outcomes[torrent_id] = record(
-            item,
+    def _record(self, few: Sequence[Sighted]) -> None:
+        outcomes = record_all(
+            few,
             self.places,
             self._fresh,
             client=self.options.client,
-            prints=self.inventory.prints()[torrent_id],
-            folders=self.folders,
+            prints=self.inventory.prints(),
+            folders=self._folders,
         )
-        self._step()
+        for outcome in outcomes:
+            self.outcomes[outcome.torrent_id] = outcome
+            self._step()
 
     def _step(self) -> None:
         self._done += 1
@@ -322,10 +343,9 @@ class _Sync:
         inventory, known = self.places.catalog.inventory, self.known
         written = {torrent_id: o.payload_hash for torrent_id, o in self.outcomes.items()}
         needs_scan = inventory.without_hash(self.options.client)
-        for torrent_id in sorted((scope & known.keys()) - self.outcomes.keys() - self._gone):
+        with_problem = {torrent_id for torrent_id, one in known.items() if one.problem is not None}
+        for torrent_id in sorted((scope & with_problem) - self.outcomes.keys() - self._gone):
             problem = known[torrent_id].problem
-            if problem is None:
-                continue
             save_path, names = needs_scan.get(torrent_id, ("", ()))
             instance = self.places.catalog.payloads.instance(
                 key_of(torrent_id, self.options.client)
@@ -355,8 +375,8 @@ class _Sync:
         )
 
 
-def _ends_unseen(known: Known) -> bool:
-    return known.problem is not None and known.problem.startswith(_LOOKED_AT_EACH_TIME)
+def _ends_unseen(problem: str) -> bool:
+    return problem.startswith(_LOOKED_AT_EACH_TIME)
 
 
 def needing_scan(outcomes: Iterable[Outcome]) -> tuple[Path, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from hashall.hashing import FileStamp
@@ -22,12 +23,24 @@ class PathMap:
     """Pairs of prefixes, (client's, ours); the longest that fits wins."""
 
     pairs: Sequence[tuple[str, str]] = ()
+    # Thousands of torrents have few save paths, and making a path costs as much as an lstat.
+    _ours: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _theirs: dict[Path, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to_ours(self, path: str) -> Path:
-        return Path(_swap(path, self.pairs))
+        if path not in self._ours:
+            self._ours[path] = Path(_swap(path, self.pairs))
+        return self._ours[path]
+
+    def text_of_ours(self, path: str) -> str:
+        """`to_ours` as text, without a `Path` of each: for what thousands have each their own."""
+        return _swap(path, self.pairs)
 
     def to_client(self, path: Path) -> str:
-        return _swap(str(path), tuple((ours, client) for client, ours in self.pairs))
+        if path not in self._theirs:
+            pairs = tuple((ours, client) for client, ours in self.pairs)
+            self._theirs[path] = _swap(str(path), pairs)
+        return self._theirs[path]
 
 
 def _swap(path: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -69,7 +82,7 @@ class Mapped:
     download_path: Path | None = None  # ours, for unfinished data
     unmapped: bool = False  # not even its save path is there: the path map may lack a pair
 
-    @property
+    @cached_property
     def problem(self) -> str | None:
         """Why these bytes cannot be the torrent's whole content; None when they can."""
         return self.refused or self._problem_in_client() or self._problem_on_disk()

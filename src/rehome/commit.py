@@ -10,7 +10,7 @@ from pathlib import Path
 from hashall.catalog.files import parent_of
 from hashall.hashing import quick_hash_file
 from hashall.journal import Run
-from hashall.payload_sync import record
+from hashall.payload_sync import by_place, record
 from hashall.places import Places
 from hashall.qbittorrent import Mapped, PathMap, map_torrent, stamp_at
 from rehome.model import BuildView, Place, Plan
@@ -65,7 +65,7 @@ class Commit:
             spot = self.places.find_missing(source)
             self.places.catalog.files(spot.device.device_id).drop_path(spot.place.relpath)
         fresh: set[int] = set()
-        for item in mapped:
+        for item in sorted(mapped, key=by_place):
             outcome = record(item, self.places, fresh)
             if outcome.payload_hash is None:
                 raise NotWhole(f"{outcome.name} has no payload there: {outcome.problem}")

@@ -1,8 +1,8 @@
-"""torrents/files of thousands of torrents, over a few connections that stay open.
+"""torrents/files of many torrents, over a few connections that stay open.
 
 The library needs a millisecond of its own for each call, qBittorrent less than half of one.  What
 goes wrong here is only reported: the caller asks again through the library, which logs in anew,
-repeats and explains.
+repeats and explains.  Of thousands, `qbittorrent_reader` reads in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import json
 import queue
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from seedkeep.errors import SeedError
@@ -28,13 +28,14 @@ PATIENCE = 3  # failures in a row on one connection, after which it gives up
 
 _WHERE = "torrents/files"
 
+PlainFile = tuple[str, int, float, bool]  # the fields of a `TorrentFile`, quick to hand over
 
-@dataclass(frozen=True)
-class Read:
+
+class Read(NamedTuple):
     """What came for one torrent: its files, or the reason why a second way has to be tried."""
 
     torrent_id: str
-    files: tuple[TorrentFile, ...] | None
+    files: tuple[PlainFile, ...] | None
     why: str = ""
     silent: bool = False  # it was waited for in vain: a second wait would not be better
 
@@ -73,8 +74,8 @@ def _context(verify: bool | str) -> ssl.SSLContext:
     return context
 
 
-def read_lists(address: Address, ids: Sequence[str]) -> Iterator[Read]:
-    """Each torrent once, in any order.  Stops its threads when the caller stops taking."""
+def read_with_threads(address: Address, ids: Sequence[str]) -> Iterator[list[Read]]:
+    """Each torrent once, about in this order.  Stops its threads when the caller stops taking."""
     todo: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
     for start in range(0, len(ids), IDS_AT_ONCE):
         todo.put(ids[start : start + IDS_AT_ONCE])
@@ -93,7 +94,7 @@ def read_lists(address: Address, ids: Sequence[str]) -> Iterator[Read]:
             if batch is None:
                 running -= 1
             else:
-                yield from batch
+                yield batch
     finally:
         stop.set()
         while running:  # a thread may be waiting for room
@@ -145,7 +146,7 @@ class _Line:
         if status != http.HTTPStatus.OK:
             return Read(torrent_id, None, f"HTTP {status}")
         try:
-            return Read(torrent_id, read_files(json.loads(body)))
+            return Read(torrent_id, _plain_files(json.loads(body)))
         except (ValueError, RecursionError) as why:
             return Read(torrent_id, None, str(why))
 
@@ -176,21 +177,33 @@ class _Line:
 
 def read_files(answer: Any) -> tuple[TorrentFile, ...]:
     """Raises `ValueError` for anything that is not a whole file list."""
+    return files_of(_plain_files(answer))
+
+
+def files_of(plain: Iterable[PlainFile]) -> tuple[TorrentFile, ...]:
+    return tuple([TorrentFile(*file) for file in plain])
+
+
+def _plain_files(answer: Any) -> tuple[PlainFile, ...]:
     try:
-        return tuple([_file(row) for row in rows_of(_WHERE, answer)])
+        return tuple([_file(row.values) or _strict(row) for row in rows_of(_WHERE, answer)])
     except SeedError as why:
         raise ValueError(why.detail or why.brief) from why
 
 
-def _file(row: Row) -> TorrentFile:
-    """What `read_file` gives; the strict reader itself only where a row is not as usual."""
-    values = row.values
+def _file(values: Any) -> PlainFile | None:
+    """What `read_file` gives; None where a row is not as usual."""
     try:
         name, size, progress = values["name"], values["size"], values["progress"]
         priority = values["priority"]
     except (KeyError, TypeError):
-        return read_file(row)
+        return None
     usual = type(name) is str and type(size) is int and type(priority) is int
-    if usual and type(progress) in (int, float):
-        return TorrentFile(name, size, progress, priority > 0)
-    return read_file(row)
+    if usual and type(progress) in (int, float) and 0 <= progress <= 1:  # NaN is not
+        return name, size, progress, priority > 0
+    return None
+
+
+def _strict(row: Row) -> PlainFile:
+    file = read_file(row)
+    return file.name, file.size, file.progress, file.wanted

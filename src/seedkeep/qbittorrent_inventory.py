@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -39,29 +40,33 @@ class TextInventory:
     text: str
     unread: tuple[str, ...]
     _prints: dict[str, Prints]
-    _slices: dict[str, tuple[int, int]] = field(repr=False)
+    _found: dict[str, tuple[int, int, Any]] = field(repr=False)  # start, end, path of its content
 
     @classmethod
     def of(cls, text: str) -> TextInventory:
         """Raises `Unreachable` for an answer that is no whole list."""
         prints: dict[str, Prints] = {}
-        slices: dict[str, tuple[int, int]] = {}
+        found: dict[str, tuple[int, int, Any]] = {}
         unread: list[str] = []
         for start, end, row in _rows(text):
             torrent_id = row.get("hash") if isinstance(row, dict) else None
             if not isinstance(torrent_id, str) or not _ID.fullmatch(torrent_id):
                 unread.append(text[start : min(end, start + 80)])
                 continue
-            slices[torrent_id.lower()] = (start, end)
-            prints[torrent_id.lower()] = _prints_of(row)
-        return cls(text, tuple(unread), prints, slices)
+            torrent_id = torrent_id.lower()
+            prints[torrent_id] = _prints_of(row)
+            found[torrent_id] = (start, end, row.get("content_path"))
+        return cls(text, tuple(unread), prints, found)
 
     def prints(self) -> Mapping[str, Prints]:
         return self._prints
 
+    def by_place(self, ids: Iterable[str]) -> list[str]:
+        return sorted(ids, key=lambda torrent_id: (str(self._found[torrent_id][2]), torrent_id))
+
     def torrent(self, torrent_id: str) -> Torrent:
         try:
-            start, end = self._slices[torrent_id]
+            start, end, _ = self._found[torrent_id]
         except KeyError:
             raise NoSuchTorrent(f"qBittorrent has no torrent {torrent_id}") from None
         return read_torrent(Row(_WHERE, json.loads(self.text[start:end])))
@@ -70,10 +75,15 @@ class TextInventory:
 def _prints_of(row: dict[str, Any]) -> Prints:
     try:
         place, labels, state = _PLACE(row), _LABELS(row), row["state"]
-        telling = state if _TELLING.search(state) else ""
+        telling = _telling(state)
     except (KeyError, TypeError):
         return _UNTOLD
     return Prints(_digest((*place, telling)), repr(labels))
+
+
+@lru_cache
+def _telling(state: str) -> str:
+    return state if _TELLING.search(state) else ""
 
 
 def _digest(values: tuple[Any, ...]) -> str:
@@ -94,6 +104,9 @@ def _rows(text: str) -> Iterator[tuple[int, int, Any]]:
         while True:
             value, end = read(text, at)
             yield at, end, value
+            if text.startswith(",{", end):  # as qBittorrent writes it
+                at = end + 1
+                continue
             at = _skip(text, end)
             if text[at : at + 1] == "]":
                 return

@@ -22,14 +22,28 @@ class LabelledClient:
     _change: Callable[..., None]
 
     def categories(self) -> Mapping[str, str]:
+        return {
+            name: posixpath.normpath(own) if own.startswith("/") else ""
+            for name, own in self._own_folders().items()
+        }
+
+    def managed_folders(self, category: str) -> tuple[str, ...]:
+        own = self._own_folders()
+        default = Row("app/preferences", self._call(self._api.app_preferences)).text("save_path")
+        # A subcategory without a folder lies below its parent's only in newer versions, and only
+        # with use_subcategories.
+        found = [folder_of(category, own, default, nested=nested) for nested in (False, True)]
+        return tuple(dict.fromkeys(found))
+
+    def _own_folders(self) -> dict[str, str]:
+        """The folder of each category as it was given: absolute, relative, or ""."""
         answer = self._call(self._api.torrents_categories)
         if not isinstance(answer, dict):
             raise Unreachable("qBittorrent's answer to torrents/categories is not understood")
-        found = {}
-        for name, values in answer.items():
-            own = Row("torrents/categories", values).text("savePath")
-            found[str(name)] = posixpath.normpath(own) if own.startswith("/") else ""
-        return found
+        return {
+            str(name): Row("torrents/categories", values).text("savePath")
+            for name, values in answer.items()
+        }
 
     def trackers(self, torrent_id: str) -> list[str]:
         (wanted,) = checked_ids([torrent_id])
@@ -49,3 +63,14 @@ class LabelledClient:
             ),
             lambda torrent: torrent.category == category,
         )
+
+
+def folder_of(category: str, own: Mapping[str, str], default: str, *, nested: bool) -> str:
+    """The folder that a category stands for; `own` is what each category was given, if anything."""
+    given = own.get(category, "")
+    if given or not category:
+        return posixpath.normpath(posixpath.join(default, given))
+    parent, slash, name = category.rpartition("/")
+    if nested and slash:
+        return posixpath.join(folder_of(parent, own, default, nested=True), name)
+    return posixpath.normpath(posixpath.join(default, category))

@@ -10,8 +10,9 @@ from qbittorrentapi.definitions import APINames
 
 from seedkeep.errors import SeedError, Unreachable
 from seedkeep.qbittorrent_arguments import checked_ids, in_chunks
-from seedkeep.qbittorrent_bulk import PATIENCE, Address, read_files, read_lists
+from seedkeep.qbittorrent_bulk import PATIENCE, Address, files_of, read_files
 from seedkeep.qbittorrent_inventory import TextInventory
+from seedkeep.qbittorrent_reader import read_lists
 from seedkeep.qbittorrent_rows import Row, rows_of
 from seedkeep.torrent_client import (
     ClientRefused,
@@ -46,7 +47,8 @@ class WholeClient:
         return TextInventory.of(answer.decode("utf-8", "replace"))
 
     def file_lists(self, ids: Collection[str]) -> Iterator[FileList]:
-        wanted = sorted(checked_ids(ids))
+        checked_ids(ids)
+        wanted = [*dict.fromkeys(torrent_id.lower() for torrent_id in ids)]
         if self.version().api >= FILES_IN_INFO:
             yield from self._lists_by_hundreds(wanted)
         else:
@@ -74,7 +76,7 @@ class WholeClient:
         for found in read_lists(self._address(), wanted):
             if found.files is not None:
                 patience = PATIENCE
-                yield FileList(found.torrent_id, found.files)
+                yield FileList(found.torrent_id, files_of(found.files))
             elif found.silent or patience == 0:
                 why = silent or self._silence(found.why)
                 yield FileList(found.torrent_id, error=why)

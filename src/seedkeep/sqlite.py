@@ -94,6 +94,13 @@ class Database:
         """Plain tuples, for reading many rows.  The statement runs now, the rows come lazily."""
         return self._start(sql, params)[1]
 
+    def all_tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """The same at once, which takes half the time where each row is looked at anyway."""
+        try:
+            return self._connection.execute(sql, params).fetchall()
+        except apsw.Error as why:
+            self._fail(why)
+
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run `sql` once for each of `rows`; makes no transaction of its own."""
         try:
@@ -365,6 +372,8 @@ def to_db(text: str) -> str | bytes:
     Columns that hold names are of type ANY.  Raises `UnicodeEncodeError` for a lone surrogate that
     `os.fsdecode` cannot have made.
     """
+    if text.isascii():  # nearly always, and ten times as quick to see
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

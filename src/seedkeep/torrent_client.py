@@ -188,6 +188,10 @@ class Inventory(Protocol):
         """By torrent id."""
         ...
 
+    def by_place(self, ids: Iterable[str]) -> list[str]:
+        """Ids of this inventory, sorted so that neighbours have their files near each other."""
+        ...
+
     def torrent(self, torrent_id: str) -> Torrent:
         """Raises `Unreachable` for a row that is not understood."""
         ...

@@ -65,6 +65,13 @@ class DetailedClient(TorrentClient, Protocol):
     def remove_tags(self, ids: Collection[str], tags: Sequence[str]) -> None: ...
     def create_category(self, name: str) -> None: ...
 
+    def managed_folders(self, category: str) -> tuple[str, ...]:
+        """Where automatic management puts torrents of a category, which need not exist yet.
+
+        One folder; two where it depends on the client's version.
+        """
+        ...
+
     def set_upload_limit(self, ids: Collection[str], limit: int) -> None:
         """Bytes a second; 0 is none."""
         ...

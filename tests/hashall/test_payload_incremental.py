@@ -144,6 +144,31 @@ def test_a_name_that_changed_on_disk_is_noticed_without_a_scan(
     assert library.catalog.payloads.find(1, "") is None
 
 
+def test_a_folder_that_changes_while_other_lists_are_read_is_looked_at_again(
+    library: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = library.seed("Film", FILM)
+    library.seed("Other", OTHER)
+    library.age_folders()
+    library.scan()
+    lists = library.client.file_lists
+
+    def slowly(ids: Collection[str]) -> Iterator[FileList]:
+        for found in lists(ids):
+            yield found
+            if found.torrent_id == film:
+                (library.root / "seeds/Film/film.mkv").unlink()
+                library.age_folders()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library.client, "file_lists", slowly)
+        library.sync()
+    assert library.problem_of(film) is None
+
+    library.again()
+    assert library.problem_of(film) == "missing on disk: 'Film/film.mkv'"
+
+
 def test_a_file_renamed_in_the_client_is_asked_about_and_followed(
     library: Watched, film: str
 ) -> None:

@@ -12,6 +12,7 @@ from tests.support.lab import hardlink_tree
 from tests.support.library import Library
 from tests.support.listed_client import a_file, a_torrent
 
+from hashall import payload_sync
 from hashall.model import PayloadStatus
 from hashall.pathing import MountTable, UnknownFilesystem
 from hashall.payload import content_hash, payload_hash
@@ -125,6 +126,58 @@ def test_copies_of_one_payload_on_a_device_share_its_row_too(library: Library) -
 
     assert library.payload_of(film).payload_id == library.payload_of(copy).payload_id
     assert library.group_of(film) == {film, copy}
+
+
+@pytest.mark.parametrize(("together", "at_once"), [(1, 2), (2, 4), (100, 2000)])
+def test_how_many_torrents_are_written_together_changes_nothing(
+    library: Library, monkeypatch: pytest.MonkeyPatch, together: int, at_once: int
+) -> None:
+    monkeypatch.setattr(payload_sync, "TOGETHER", together)
+    monkeypatch.setattr(payload_sync, "AT_ONCE", at_once)
+    film = library.seed("Film", FILM)
+    others = [library.seed(f"Other {n}", {f"O{n}/o": b"%d" % n}) for n in range(4)]
+    sibling = library.cross_seed("Film again", "Film", FILM, "cross")
+    copy = library.seed("Film", FILM, "copies")
+    missing = library.seed("Missing", {"M/m": b"m"})
+    (library.root / "seeds/M/m").unlink()
+    library.scan()
+    library.seed("Late", {"L/l": b"l"})
+    unscanned = library.seed("Later", {"L2/l": b"l2"})
+    seen: list[tuple[int, int]] = []
+    result = sync(library.client, library.places(), PathMap(), progress=lambda *at: seen.append(at))
+
+    assert (result.mapped, len(result.outcomes)) == (7, 10)
+    assert seen == [(done, 10) for done in range(1, 11)]
+    same = {library.payload_of(torrent).payload_id for torrent in (film, sibling, copy)}
+    payloads = [library.payload_of(torrent) for torrent in [film, *others, unscanned]]
+    assert {payloads[0].payload_id} == same
+    assert [payload.file_count for payload in payloads] == [2, 1, 1, 1, 1, 1]
+    assert library.problem_of(missing) == "missing on disk: 'M/m'"
+    assert str(library.problem_of(unscanned)).startswith("needs-scan")
+    assert len(library.catalog.payloads.all()) == 1 + 4 + 2
+
+    for name in ("seeds/Film", "copies/Film", "cross/Film"):
+        (library.root / name).rename(library.root / f"{name} (2020)")
+    for torrent in (film, sibling, copy):
+        renamed = [a_file(n.replace("Film/", "Film (2020)/"), len(c)) for n, c in FILM.items()]
+        library.client.lists[torrent] = renamed
+    library.look()
+    moved = library.payload_of(film)
+    assert {library.payload_of(torrent).payload_id for torrent in (film, sibling, copy)} == same
+    assert moved.root_path.endswith("/Film (2020)")
+    assert ["/Film (2020)/" in member.path for member in moved.members] == [True, True]
+    assert len(library.catalog.payloads.all()) == 1 + 4 + 2
+
+
+def test_neighbours_on_the_disk_are_read_one_after_the_other(library: Library) -> None:
+    """Their rows lie beside each other then: a first sync of thousands writes each page once."""
+    ids = {
+        name: library.seed(name, {f"{name}/f": b"x"}, content_path=f"/seeds/{name}")
+        for name in ("c", "a", "d", "b")
+    }
+    library.sync()
+
+    assert library.client.asked_for_files == [ids[name] for name in "abcd"]
 
 
 def test_a_renamed_root_is_the_same_payload(library: Library) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,11 @@ def test_a_broken_list_of_torrents_is_unreachable_and_never_an_empty_list(
     [
         ("progress", "1"),
         ("progress", True),
+        ("progress", math.nan),
+        ("ratio", math.inf),
+        ("ratio_limit", -math.inf),
+        ("uploaded", True),
+        ("size", math.nan),
         ("size", 1.5),
         ("save_path", None),
         ("auto_tmm", 0),

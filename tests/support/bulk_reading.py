@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from seedkeep.errors import SeedError
 from seedkeep.torrent_client import FileList, Prints, Torrent, TorrentFile
@@ -17,7 +18,14 @@ class ListInventory:
     unread: tuple[str, ...] = ()
 
     def prints(self) -> Mapping[str, Prints]:
+        return self._prints
+
+    @cached_property
+    def _prints(self) -> Mapping[str, Prints]:
         return {torrent_id: prints_of(torrent) for torrent_id, torrent in self.rows.items()}
+
+    def by_place(self, ids: Iterable[str]) -> list[str]:
+        return sorted(ids, key=lambda torrent_id: (self.rows[torrent_id].content_path, torrent_id))
 
     def torrent(self, torrent_id: str) -> Torrent:
         return self.rows[torrent_id]
@@ -45,7 +53,7 @@ class BulkByOne:
         return ListInventory({torrent.torrent_id: torrent for torrent in self.torrents()})
 
     def file_lists(self, ids: Collection[str]) -> Iterator[FileList]:
-        for torrent_id in sorted(ids):
+        for torrent_id in ids:
             try:
                 yield FileList(torrent_id, tuple(self.files(torrent_id)))
             except SeedError as why:

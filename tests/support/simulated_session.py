@@ -73,6 +73,7 @@ class Session:
             "app/preferences": lambda _: {
                 "refresh_interval": round(self.refresh_s * 1000),
                 "save_path": self.downloads,
+                "torrent_changed_tmm_enabled": True,
             },
             "torrents/info": self._info,
             "torrents/files": lambda form: self._one(form).file_rows(),

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from hashall.model import key_of
 from seedkeep import clock
-from seedkeep.sqlite import Database, from_db, to_db
-from seedkeep.torrent_client import Prints, TorrentFile
+from seedkeep.sqlite import Database, from_db
+from seedkeep.torrent_client import TorrentFile
+
+# (instance id, path as it is stored, inode, mtime in ns); a plain row, since there are so many.
+StoredFolder = tuple[int, str | bytes, int, int]
 
 
 class Known(NamedTuple):
     """One torrent as it was when it was looked at last."""
 
     instance_id: int
-    prints: Prints
+    place_print: str
+    label_print: str
     problem: str | None
-    has_hash: bool  # its payload is complete
-
-
-class FolderStamp(NamedTuple):
-    path: str  # absolute
-    inode: int
-    mtime_ns: int  # 0: was too young, equals nothing
+    has_hash: int  # 1: its payload is complete
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,6 @@ class InventoryTable:
     db: Database
 
     # -- writing
-
-    def put_look(
-        self,
-        instance_id: int,
-        prints: Prints,
-        files: Sequence[TorrentFile],
-        folders: Iterable[FolderStamp],
-    ) -> None:
-        """Keep what a torrent's rows, which were written just now, came from."""
-        self.db.execute(
-            "UPDATE torrent_instances SET place_print = ?, label_print = ? WHERE instance_id = ?",
-            (*prints, instance_id),
-        )
-        listed = [[file.name, file.size, int(file.wanted)] for file in files]
-        self.db.execute(
-            "INSERT OR REPLACE INTO torrent_lists VALUES (?, ?)", (instance_id, json.dumps(listed))
-        )
-        self.db.executemany(
-            "INSERT INTO torrent_folders VALUES (?, ?, ?, ?)",
-            [(instance_id, to_db(f.path), f.inode, f.mtime_ns) for f in folders],
-        )
 
     def put_labels(
         self, instance_id: int, name: str, category: str, tags: Sequence[str], print_: str
@@ -85,21 +63,19 @@ class InventoryTable:
 
     def known(self, client: str) -> dict[str, Known]:
         """By torrent id."""
-        rows = self.db.tuples(
+        rows = self.db.all_tuples(
             """
-            SELECT torrent_hash, instance_id, place_print, label_print, problem,
-                   payload_hash IS NOT NULL
+            SELECT substr(torrent_hash, 1, length(torrent_hash) - ?), instance_id, place_print,
+                   label_print, problem, payload_hash IS NOT NULL
               FROM torrent_instances LEFT JOIN payloads USING (payload_id) WHERE client = ?
             """,
-            (client,),
+            (len(key_of("", client)), client),
         )
-        return {
-            key.partition("@")[0]: Known(number, Prints(place, labels), problem, bool(has_hash))
-            for key, number, place, labels, problem, has_hash in rows
-        }
+        return {row[0]: Known._make(row[1:]) for row in rows}
 
-    def folders(self, client: str) -> Iterable[tuple[int, FolderStamp]]:
-        rows = self.db.tuples(
+    def folders(self, client: str) -> list[StoredFolder]:
+        """Folders as they were when their torrents were looked at last."""
+        rows = self.db.all_tuples(
             """
             SELECT f.instance_id, f.path, f.inode, f.mtime_ns
               FROM torrent_instances AS i JOIN torrent_folders AS f USING (instance_id)
@@ -107,7 +83,7 @@ class InventoryTable:
             """,
             (client,),
         )
-        return ((row[0], FolderStamp(from_db(row[1]), row[2], row[3])) for row in rows)
+        return cast(list[StoredFolder], rows)
 
     def overtaken(self) -> set[int]:
         """Torrents with a file whose hash in the catalog is another one now, or is there at last.

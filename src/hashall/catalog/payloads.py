@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hashall.catalog.torrents import TorrentTable
 from hashall.model import Member, Payload, PayloadStatus, RelPath
@@ -31,8 +34,8 @@ class NewPayload:
 class PayloadTable(TorrentTable):
     # -- writing
 
-    def put(self, new: NewPayload, fresh: set[int]) -> int:
-        """Store a payload and return its id.
+    def put_all(self, news: Sequence[NewPayload], fresh: set[int]) -> list[int]:
+        """Store payloads and return the id of each.
 
         On one device a payload hash stands once: the second torrent that builds it gets the id of
         the first.  An incomplete payload has no identity and is always its own row.
@@ -41,53 +44,84 @@ class PayloadTable(TorrentTable):
             fresh: Ids that the caller wrote before in this transaction, and gets added.  A row
                 that is older describes where the payload was, and is written again.
         """
-        known = self.db.one(
-            "SELECT payload_id FROM payloads WHERE device_id = ? AND payload_hash = ?",
-            (new.device_id, new.payload_hash),
-        )
-        if known is None:
-            payload_id = self._insert(new)
-        elif (payload_id := int(known[0])) not in fresh:
-            self.db.execute(
-                "UPDATE payloads SET root_path = ?, last_built_at = ? WHERE payload_id = ?",
-                (to_db(new.root_path), clock.iso(clock.now()), payload_id),
-            )
-            self.db.execute("DELETE FROM payload_members WHERE payload_id = ?", (payload_id,))
-            self._put_members(payload_id, new.members)
-        fresh.add(payload_id)
-        return payload_id
+        known = self._ids_of([new.payload_hash for new in news if new.payload_hash is not None])
+        row = self.db.one("SELECT coalesce(max(payload_id), 0) + 1 FROM payloads")
+        assert row is not None
+        unused = itertools.count(int(row[0]))
+        ids: list[int] = []
+        added: list[tuple[int, NewPayload]] = []
+        moved: list[tuple[int, NewPayload]] = []
+        for new in news:
+            key = (new.device_id, new.payload_hash)
+            payload_id = known.get(key)
+            if payload_id is None:
+                payload_id = next(unused)
+                added.append((payload_id, new))
+                if new.payload_hash is not None:
+                    known[key] = payload_id
+            elif payload_id not in fresh:
+                moved.append((payload_id, new))
+            fresh.add(payload_id)
+            ids.append(payload_id)
+        self._write(added, moved)
+        return ids
 
-    def _insert(self, new: NewPayload) -> int:
-        self.db.execute(
+    def _ids_of(self, hashes: Sequence[str]) -> dict[tuple[int, str | None], int]:
+        """(device, payload hash) → id, on every device."""
+        rows = self.db.tuples(
+            "SELECT device_id, payload_hash, payload_id FROM payloads"
+            " WHERE payload_hash IN (SELECT value FROM json_each(?))",
+            (json.dumps(hashes),),
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def _write(
+        self, added: Sequence[tuple[int, NewPayload]], moved: Sequence[tuple[int, NewPayload]]
+    ) -> None:
+        now = clock.iso(clock.now())
+        self.db.executemany(
             """
-            INSERT INTO payloads (payload_hash, content_hash, media_hash, device_id, root_path,
-                                  file_count, total_bytes, status, last_built_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO payloads (payload_id, payload_hash, content_hash, media_hash, device_id,
+                                  root_path, file_count, total_bytes, status, last_built_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            (
-                new.payload_hash,
-                new.content_hash,
-                new.media_hash,
-                new.device_id,
-                to_db(new.root_path),
-                len(new.members),
-                sum(member.size for member in new.members),
-                new.status.value,
-                clock.iso(clock.now()),
-            ),
+            [
+                (
+                    *(payload_id, new.payload_hash, new.content_hash, new.media_hash),
+                    *(new.device_id, to_db(new.root_path), len(new.members)),
+                    *(sum([member.size for member in new.members]), new.status.value, now),
+                )
+                for payload_id, new in added
+            ],
         )
-        payload_id = self.db.last_insert_rowid()
-        self._put_members(payload_id, new.members)
-        return payload_id
-
-    def _put_members(self, payload_id: int, members: tuple[Member, ...]) -> None:
+        self.db.executemany(
+            "UPDATE payloads SET root_path = ?, last_built_at = ? WHERE payload_id = ?",
+            [(to_db(new.root_path), now, payload_id) for payload_id, new in moved],
+        )
+        self.db.executemany(
+            "DELETE FROM payload_members WHERE payload_id = ?",
+            [(payload_id,) for payload_id, _ in moved],
+        )
         self.db.executemany(
             "INSERT INTO payload_members VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (payload_id, to_db(m.relpath), m.size, m.sha256, m.inode, to_db(m.path))
-                for m in members
+                for payload_id, new in itertools.chain(added, moved)
+                for m in new.members
             ],
         )
+
+    def put_extras(
+        self, words: Collection[str], media_hashes: Iterable[tuple[int, str | None]]
+    ) -> None:
+        """Other files are extras from now on: (payload, the hash without them) of all payloads."""
+        self.db.execute("DELETE FROM payload_extras")
+        self.db.executemany("INSERT INTO payload_extras VALUES (?)", [(word,) for word in words])
+        self.db.executemany(
+            "UPDATE payloads SET media_hash = ? WHERE payload_id = ?",
+            [(media_hash, payload_id) for payload_id, media_hash in media_hashes],
+        )
+        self.__dict__.pop("extras", None)
 
     def forget_unused(self) -> None:
         """Payloads that no torrent seeds any more."""
@@ -97,6 +131,11 @@ class PayloadTable(TorrentTable):
         """)
 
     # -- reading
+
+    @cached_property
+    def extras(self) -> frozenset[str]:
+        """What does not count for media hashes; see `payload.is_extra`."""
+        return frozenset(row[0] for row in self.db.tuples("SELECT word FROM payload_extras"))
 
     def find(self, device_id: int, payload_hash: str) -> Payload | None:
         row = self.db.one(

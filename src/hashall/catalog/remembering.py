@@ -8,13 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hashall.catalog.files import FileTable, join
 from hashall.catalog.store import Catalog
-from hashall.model import CatalogFile, RelPath, TorrentFileOnDisk
+from hashall.model import CatalogFile, RelPath
 from seedkeep.sqlite import from_db
 from seedkeep.torrent_client import TorrentFile
+
+
+class SeededFile(NamedTuple):
+    """A file of a torrent as of the last sync.  A tuple, because there are millions."""
+
+    name: str  # below the save path
+    device_id: int
+    path: RelPath
+    inode: int | None
 
 
 @dataclass(frozen=True)
@@ -26,17 +35,17 @@ class RememberingCatalog(Catalog):
             self._tables[device_id] = RememberingFiles(self.db, device_id)
         return self._tables[device_id]
 
-    def read_torrent_files(self) -> dict[str, list[TorrentFileOnDisk]]:
+    def read_torrent_files(self) -> dict[str, list[SeededFile]]:
         """Every torrent's files as of the last sync, and all names of their inodes."""
-        found: dict[str, list[TorrentFileOnDisk]] = {}
+        found: dict[str, list[SeededFile]] = {}
         devices = set()
         rows = self.db.tuples(
-            "SELECT torrent_hash, name, size, device_id, path, inode FROM torrent_files"
+            "SELECT torrent_hash, name, device_id, path, inode FROM torrent_files"
             " ORDER BY torrent_hash, name"
         )
-        for torrent, name, size, device_id, path, inode in rows:
+        for torrent, name, device_id, path, inode in rows:
             devices.add(device_id)
-            item = TorrentFileOnDisk(from_db(name), size, device_id, from_db(path), inode)
+            item = SeededFile(from_db(name), device_id, from_db(path), inode)
             found.setdefault(torrent, []).append(item)
         for device_id in sorted(devices):
             self.files(device_id).read_seeded()
@@ -53,11 +62,15 @@ class RememberingCatalog(Catalog):
             for key, files in rows
         }
 
+    def read_payload_hashes(self) -> dict[int, str | None]:
+        """By the number of each payload."""
+        return dict(self.db.tuples("SELECT payload_id, payload_hash FROM payloads"))
+
     def read_common_bytes(self, source: Iterable[int], target: int) -> None:
         """Which files of `target` have the bytes of seeded files of the `source` devices."""
         for device_id in source:
             if device_id != target:
-                self.files(target).read_with_bytes_of(device_id)
+                self.files(target).read_with_bytes_of(self.files(device_id))
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,8 @@ class RememberingFiles(FileTable):
     _names: dict[int, tuple[RelPath, ...]] = field(default_factory=dict)
     _hashes: dict[int, tuple[int, int, str | None]] = field(default_factory=dict)
     _bytes: dict[tuple[str, int], list[CatalogFile]] = field(default_factory=dict)
+    _seeded: set[tuple[str | None, int]] = field(default_factory=set)  # SHA-256, bytes
+    _asked: set[tuple[str | None, int]] = field(default_factory=set)  # no entry: none has them
 
     def read_seeded(self) -> None:
         n = self.device_id
@@ -81,43 +96,40 @@ class RememberingFiles(FileTable):
             (n,),
         )
         names: dict[int, list[RelPath]] = {}
-        for parent, name, inode, *hashed in rows:
+        for parent, name, inode, size, mtime_ns, sha256 in rows:
             names.setdefault(inode, []).append(join(from_db(parent), from_db(name)))
-            self._hashes[inode] = (hashed[0], hashed[1], hashed[2])
-        self._names.update((inode, tuple(sorted(paths))) for inode, paths in names.items())
+            self._hashes[inode] = (size, mtime_ns, sha256)
+            self._seeded.add((sha256, size))
+        for inode, paths in names.items():
+            if len(paths) > 1:
+                paths.sort()
+            self._names[inode] = tuple(paths)
 
-    def read_with_bytes_of(self, source: int) -> None:
+    def read_with_bytes_of(self, source: RememberingFiles) -> None:
+        """Which files here have the bytes of seeded files of `source`, which were read before."""
         n = self.device_id
-        asked = self.db.tuples(
-            f"""
-            SELECT DISTINCT s.sha256, s.size FROM torrent_file_rows AS t
-              JOIN inodes_{source} AS s USING (inode)
-             WHERE t.device_id = ? AND s.sha256 IS NOT NULL
-            """,
-            (source,),
-        )
-        self._bytes.update(((sha256, size), []) for sha256, size in asked)
+        self._asked.update(source._seeded)
         rows = self.db.tuples(
             f"""
             SELECT d.path, n.name, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.nlink, i.sha256
               FROM (SELECT DISTINCT s.sha256, s.size FROM torrent_file_rows AS t
-                      JOIN inodes_{source} AS s USING (inode)
+                      JOIN inodes_{source.device_id} AS s USING (inode)
                      WHERE t.device_id = ? AND s.sha256 IS NOT NULL) AS s
               JOIN inodes_{n} AS i ON i.sha256 = s.sha256 AND i.size = s.size
               JOIN names_{n} AS n ON n.inode = i.inode
               JOIN dirs_{n} AS d USING (dir_id)
              WHERE n.gone_at IS NULL
             """,
-            (source,),
+            (source.device_id,),
         )
-        touched = set()
+        found: dict[tuple[str, int], list[CatalogFile]] = {}
         for parent, name, *rest in rows:
-            found = _file(n, join(from_db(parent), from_db(name)), *rest)
-            assert found.sha256 is not None
-            touched.add((found.sha256, found.size))
-            self._bytes[found.sha256, found.size].append(found)
-        for key in touched:
-            self._bytes[key].sort(key=lambda file: file.path)
+            file = _file(n, join(from_db(parent), from_db(name)), *rest)
+            assert file.sha256 is not None
+            found.setdefault((file.sha256, file.size), []).append(file)
+        for files in found.values():
+            files.sort(key=lambda file: file.path)
+        self._bytes.update(found)
 
     def hashes_of(self, inodes: Iterable[int]) -> dict[int, tuple[int, int, str | None]]:
         wanted = [*inodes]
@@ -134,7 +146,7 @@ class RememberingFiles(FileTable):
     def with_bytes(self, sha256: str, size: int) -> list[CatalogFile]:
         key = (sha256, size)
         if key not in self._bytes:
-            self._bytes[key] = super().with_bytes(sha256, size)
+            self._bytes[key] = [] if key in self._asked else super().with_bytes(sha256, size)
         return self._bytes[key]
 
 

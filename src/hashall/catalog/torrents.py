@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from hashall.model import TorrentFileOnDisk, TorrentInstance
 from seedkeep.sqlite import Database, Row, from_db, to_db
+from seedkeep.torrent_client import Prints, TorrentFile
 
 # An unchanged torrent is not written again: it was seen when its client was read last.
 _INSTANCE = """
     SELECT i.*, max(i.last_seen_at, coalesce(c.synced_at, '')) AS seen_at
       FROM torrent_instances AS i LEFT JOIN clients AS c ON c.name = i.client
 """
+
+
+UNTOLD = Prints("", "")  # equals no print of a client: the next sync looks again
+
+
+class FolderStamp(NamedTuple):
+    path: str  # absolute
+    inode: int
+    mtime_ns: int  # 0: was too young, equals nothing
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a torrent found, and what it was based on."""
+
+    instance: TorrentInstance
+    files: Sequence[TorrentFileOnDisk]
+    prints: Prints = UNTOLD
+    listed: Sequence[TorrentFile] | None = None  # None: its list was not read
+    folders: Sequence[FolderStamp] = ()
 
 
 @dataclass(frozen=True)
@@ -24,37 +46,25 @@ class TorrentTable:
 
     # -- writing
 
-    def put_instance(self, instance: TorrentInstance, files: Iterable[TorrentFileOnDisk]) -> int:
-        """Replace what is known of one torrent; returns its number."""
-        self.forget_instances([instance.key])
+    def put_instance(self, instance: TorrentInstance, files: Iterable[TorrentFileOnDisk]) -> None:
+        """Replace what is known of one torrent; the next sync looks at it again."""
+        self.put_looks([Look(instance, tuple(files))])
+
+    def put_looks(self, looks: Sequence[Look]) -> None:
+        """Replace what is known of these torrents, each another one."""
+        self.forget_instances([look.instance.key for look in looks])
         row = self.db.one("SELECT coalesce(max(instance_id), 0) + 1 FROM torrent_instances")
         assert row is not None
-        number = int(row[0])
-        self.db.execute(
+        numbered = [*enumerate(looks, int(row[0]))]
+        self.db.executemany(
             """
             INSERT INTO torrent_instances
                    (torrent_hash, infohash_v1, infohash_v2, name, payload_id, device_id,
                     save_path, root_name, category, tags, problem, last_seen_at,
-                    instance_id, client, download_path)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    instance_id, client, download_path, place_print, label_print)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            (
-                instance.key,
-                instance.infohash_v1,
-                instance.infohash_v2,
-                instance.name,
-                instance.payload_id,
-                instance.device_id,
-                to_db(instance.save_path),
-                to_db(instance.root_name),
-                instance.category,
-                json.dumps(instance.tags),
-                instance.problem,
-                instance.last_seen_at,
-                number,
-                instance.client,
-                to_db(instance.download_path),
-            ),
+            [_instance_row(number, look.instance, look.prints) for number, look in numbered],
         )
         self.db.executemany(
             "INSERT INTO torrent_file_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -63,10 +73,26 @@ class TorrentTable:
                     *(number, position, to_db(file.name), file.size, file.device_id),
                     *(to_db(file.path), file.inode, file.mtime_ns, file.sha256),
                 )
-                for position, file in enumerate(files)
+                for number, look in numbered
+                for position, file in enumerate(look.files)
             ],
         )
-        return number
+        self.db.executemany(
+            "INSERT INTO torrent_lists VALUES (?, ?)",
+            [
+                (number, json.dumps([[f.name, f.size, int(f.wanted)] for f in look.listed]))
+                for number, look in numbered
+                if look.listed is not None
+            ],
+        )
+        self.db.executemany(
+            "INSERT INTO torrent_folders VALUES (?, ?, ?, ?)",
+            [
+                (number, to_db(folder.path), folder.inode, folder.mtime_ns)
+                for number, look in numbered
+                for folder in look.folders
+            ],
+        )
 
     def forget_instances(self, keys: Collection[str]) -> None:
         self.db.executemany(
@@ -150,6 +176,17 @@ class TorrentTable:
         )
         assert row is not None
         return str(row[0])
+
+
+def _instance_row(number: int, instance: TorrentInstance, prints: Prints) -> tuple[Any, ...]:
+    return (
+        *(instance.key, instance.infohash_v1, instance.infohash_v2, instance.name),
+        *(instance.payload_id, instance.device_id),
+        *(to_db(instance.save_path), to_db(instance.root_name)),
+        *(instance.category, json.dumps(instance.tags)),
+        *(instance.problem, instance.last_seen_at),
+        *(number, instance.client, to_db(instance.download_path), *prints),
+    )
 
 
 def _instance(row: Row) -> TorrentInstance:
