@@ -14,8 +14,9 @@ from hashall.model import Member
 from seedkeep.errors import SeedError
 
 _ESCAPED = frozenset("\\\t\n")  # what is escaped in a manifest
-# Files that release groups add or drop while the media stays the same.
-EXTRAS = frozenset({".nfo", ".sfv", ".txt", ".srr", ".srs"})
+# Files that release groups add or drop while the media stays the same: endings, and SAMPLE.
+SAMPLE = "sample"  # files of that name, or ending in it, and what is in a folder of that name
+EXTRAS = frozenset({".nfo", ".sfv", ".txt", ".srr", ".srs", SAMPLE})
 
 
 class UnsafeName(SeedError):
@@ -38,12 +39,19 @@ def layout_of(names: Sequence[str]) -> Layout:
     Raises:
         UnsafeName: A name is absolute, empty, has "..", "." or NUL in it, or is no text.
     """
-    for name in names:
-        check_name(name)
-    tops = {name.partition("/")[0] for name in names}
-    if len(tops) == 1 and all("/" in name for name in names):
-        return Layout(tops.pop(), tuple(name.partition("/")[2] for name in names))
+    if _may_be_unsafe("/|/".join(names)):  # as one text: this is asked of every file
+        for name in names:
+            check_name(name)
+    top, slash, _ = names[0].partition("/") if names else ("", "", "")
+    if slash and all(name.startswith(top + slash) for name in names):
+        return Layout(top, tuple([name[len(top) + 1 :] for name in names]))
     return Layout("", tuple(names))
+
+
+def _may_be_unsafe(names: str) -> bool:
+    between = f"/{names}/"
+    signs = "\0" in names or "//" in between or "/./" in between or "/../" in between
+    return signs or not _can_be_a_name(names)
 
 
 def check_name(name: str) -> None:
@@ -79,16 +87,19 @@ class Hashes:
     media_hash: str
 
 
-def hashes_of(members: Sequence[Member]) -> Hashes | None:
+def hashes_of(members: Sequence[Member], extras: frozenset[str] = EXTRAS) -> Hashes | None:
     """All three in one pass; None while a member has no sha256."""
     lines, pairs, media = [], [], []
+    endings = tuple(extras)
     for member in members:
         if member.sha256 is None:
             return None
         line = _line(member.relpath, member.size, member.sha256)
         lines.append(line)
         pairs.append(line[1])
-        if not is_extra(member.relpath):
+        lower = member.relpath.lower()
+        may_be = lower.endswith(endings) or SAMPLE in lower  # no need to take the others apart
+        if not (may_be and is_extra(member.relpath, extras)):
             media.append(line)
     return Hashes(_manifest_hash(lines), _content_hash(pairs), _manifest_hash(media))
 
@@ -135,12 +146,16 @@ def _content_hash(pairs: list[bytes]) -> str:
     return hashlib.sha256(b"".join([pair[1:] for pair in sorted(pairs)])).hexdigest()
 
 
-def is_extra(relpath: str) -> bool:
+def is_extra(relpath: str, extras: frozenset[str] = EXTRAS) -> bool:
     lower = relpath.lower()
     folders, _, name = lower.rpartition("/")
     stem, dot, suffix = name.rpartition(".")
     if not dot or not stem:  # ".nfo" is a name, not a suffix
         stem, suffix = name, ""
-    if f".{suffix}" in EXTRAS or stem == "sample" or stem.endswith(("-sample", ".sample")):
+    if f".{suffix}" in extras:
         return True
-    return "sample" in folders and "sample" in folders.split("/")
+    if SAMPLE not in extras:
+        return False
+    if stem == SAMPLE or stem.endswith(("-sample", ".sample")):
+        return True
+    return SAMPLE in folders and SAMPLE in folders.split("/")

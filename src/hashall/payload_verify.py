@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hashall.app import App
-from hashall.hashing import hash_file
+from hashall.catalog.verifications import Reading, VerificationTable
+from hashall.hashing import FileStamp, hash_file
 from hashall.metainfo import BadTorrentFile, Metainfo, read_metainfo
-from hashall.model import Place
+from hashall.model import Place, TorrentFileOnDisk
 from hashall.payload import check_name
 from hashall.payload_clients import client_of, path_map_of
 from hashall.pieces import PieceReport, check_pieces
-from hashall.qbittorrent import PathMap
+from hashall.places import Places
+from hashall.qbittorrent import PathMap, stamp_at
 from seedkeep.errors import Refused, SeedError
 from seedkeep.torrent_client import NoSuchTorrent, Torrent, TorrentClient, TorrentFile
 
@@ -49,6 +51,7 @@ def verify_pieces(
     report = pieces_of_torrent(
         client, instance.torrent_id, path_map_of(app, instance.client), share, progress
     )
+    remember_pieces(app.places, instance.key, report)
     return Verification(
         instance.torrent_id, instance.name, report.bytes_read, report.files, (), report
     )
@@ -73,6 +76,37 @@ def pieces_of_torrent(
     metainfo = read_metainfo(client.export(torrent_id))
     paths = paths_of(metainfo, found[0], client.files(torrent_id), path_map)
     return check_pieces(metainfo, paths, share=share, progress=progress)
+
+
+def remember_pieces(places: Places, key: str, report: PieceReport) -> None:
+    """Keep what a check of pieces says of the files of the catalog, as `hashall verify` would.
+
+    Pieces that were read whole and fit prove every file; a bad one takes back what was said
+    before.  Files that are not as they were scanned are left to the next scan.
+    """
+    whole = report.is_proved and report.checked == report.pieces
+    proved: list[Reading] = []
+    doubted: list[tuple[int, int]] = []
+    for file in places.catalog.payloads.files_of(key):
+        path = places.abspath(Place(file.device_id, file.path))
+        if path is None or file.inode is None or file.sha256 is None or not file.size:
+            continue
+        if str(path) in report.files_in_bad:
+            doubted.append((file.device_id, file.inode))
+        elif whole and is_as_scanned(file, stamp_at(path)):
+            proved.append(Reading(file.device_id, file.inode, file.sha256, None))
+    table = VerificationTable(places.catalog.db)
+    table.withdraw(doubted)
+    table.put(proved)
+
+
+def is_as_scanned(file: TorrentFileOnDisk, stamp: FileStamp | None) -> bool:
+    """Whether a file on disk is the one that the catalog's hash is of."""
+    return stamp is not None and (stamp.inode, stamp.size, stamp.mtime_ns) == (
+        file.inode,
+        file.size,
+        file.mtime_ns,
+    )
 
 
 def paths_of(
@@ -109,6 +143,7 @@ def verify_hashes(app: App, text: str, *, progress: Callable[[int], None]) -> Ve
             hint="run `hashall payload sync`, or compare with the torrent itself: --pieces",
         )
     faults = []
+    readings: list[Reading] = []
     read = 0
     for file in files:
         path = app.places.abspath(Place(file.device_id, file.path))
@@ -122,8 +157,12 @@ def verify_hashes(app: App, text: str, *, progress: Callable[[int], None]) -> Ve
             faults.append(FileFault(shown, why.brief if isinstance(why, SeedError) else str(why)))
             continue
         read += hashed.stamp.size
+        if file.inode is not None and file.sha256 is not None and is_as_scanned(file, hashed.stamp):
+            other = hashed.sha256 if hashed.sha256 != file.sha256 else None
+            readings.append(Reading(file.device_id, file.inode, file.sha256, other))
         if file.sha256 is None:
             faults.append(FileFault(shown, "the catalog has no hash of it"))
         elif hashed.sha256 != file.sha256:
             faults.append(FileFault(shown, "its bytes are not those that were scanned"))
+    VerificationTable(app.catalog.db).put(readings)
     return Verification(instance.torrent_id, instance.name, read, len(files), tuple(faults), None)

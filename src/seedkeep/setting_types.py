@@ -284,6 +284,21 @@ def show_rules(rules: Sequence[SaveRule]) -> str:
     )
 
 
+def endings(given: Any) -> tuple[str, ...]:
+    """Endings of file names with their dots, in lower case; the word `sample` stays as it is."""
+    words = given.replace(",", " ").split() if isinstance(given, str) else given
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise ValueError("must be a list of endings such as nfo, sfv, sample")
+    found = {word.strip().lower().lstrip(".") for word in words}
+    if odd := sorted(word for word in found if not word or "/" in word or "." in word):
+        raise ValueError(f"{odd[0]!r} is no ending of a file name; write nfo for files like a.nfo")
+    return tuple(sorted(word if word == "sample" else f".{word}" for word in found))
+
+
+def show_endings(words: Sequence[str]) -> str:
+    return " ".join(word.removeprefix(".") for word in words)
+
+
 def items(given: Any) -> tuple[Any, ...]:
     """A list whose entries another module reads."""
     if not isinstance(given, (list, tuple)):

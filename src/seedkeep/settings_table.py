@@ -16,6 +16,7 @@ from seedkeep.setting_types import (
     SaveRule,
     client_instances,
     duration,
+    endings,
     file_path,
     level,
     one_of,
@@ -24,6 +25,7 @@ from seedkeep.setting_types import (
     root_path,
     root_paths,
     save_rules,
+    show_endings,
     show_instances,
     show_optional,
     show_pairs,
@@ -126,6 +128,17 @@ LOG_LEVEL = Setting(
     help=f"One of {', '.join(LEVELS)}.",
     programs=_ALL,
 )
+PAYLOAD_EXTRAS: Setting[tuple[str, ...]] = Setting(
+    key="payload.extras",
+    env=("HASHALL_PAYLOAD_EXTRAS",),
+    parse=endings,
+    default=(".nfo", ".sfv", ".srr", ".srs", ".txt", "sample"),
+    metavar="ENDINGS",
+    help="Files that do not count when payloads are compared for the same media: endings of names,"
+    " and `sample` for files and folders of that name.  `hashall payload sync` takes it over.",
+    programs=frozenset({HASHALL}),
+    show=show_endings,
+)
 STASH_SEEDING_ROOT: Setting[Path | None] = Setting(
     key="rehome.stash_seeding_root",
     env=("REHOME_STASH_SEEDING_ROOT",),
@@ -204,6 +217,17 @@ SPACE_MARGIN = Setting(
     programs=_REHOME,
     show=show_size,
 )
+REUSE_FLOOR = Setting(
+    key="rehome.reuse_floor",
+    env=("REHOME_REUSE_FLOOR",),
+    parse=size,
+    default=2**20,
+    metavar="SIZE",
+    help="A smaller file is copied although the pool has its bytes in another payload: a link would"
+    " make one group of the two.  Nothing is copied of a payload that is there as a whole.",
+    programs=_REHOME,
+    show=show_size,
+)
 SWITCH_TIMEOUT = Setting(
     key="rehome.switch_timeout",
     env=("REHOME_SWITCH_TIMEOUT",),
@@ -244,6 +268,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     QBIT_TIMEOUT,
     QBIT_INSTANCES,
     LOG_LEVEL,
+    PAYLOAD_EXTRAS,
     STASH_SEEDING_ROOT,
     POOL_SEEDING_ROOT,
     LIBRARY_ROOTS,
@@ -251,6 +276,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     MAX_SCAN_AGE,
     RETAIN,
     SPACE_MARGIN,
+    REUSE_FLOOR,
     SWITCH_TIMEOUT,
     SAVE_PATHS,
     AUTO_TMM,

@@ -13,6 +13,7 @@ from hashall.payload import (
     UnsafeName,
     check_name,
     content_hash,
+    hashes_of,
     is_extra,
     layout_of,
     media_hash,
@@ -167,6 +168,24 @@ def test_extras_do_not_count_for_the_media_hash(name: str) -> None:
 def test_what_only_resembles_an_extra_counts(name: str) -> None:
     assert not is_extra(name)
     assert media_hash([member(name)]) == payload_hash([member(name)])
+
+
+@pytest.mark.parametrize(
+    ("extras", "name", "counts"),
+    [
+        *(({".srt"}, "film.SRT", False), ({".srt"}, "film.nfo", True)),
+        *(({".srt"}, "sample.mkv", True), ({"sample"}, "sample.mkv", False)),
+        *(({"sample"}, "Sample/film.srt", False), (set(), "film.nfo", True)),
+    ],
+)
+def test_which_files_are_extras_is_for_a_person_to_say(
+    extras: set[str], name: str, counts: bool
+) -> None:
+    assert is_extra(name, frozenset(extras)) is not counts
+    members = [member("film.mkv"), member(name, 9, "extra")]
+    found = hashes_of(members, frozenset(extras))
+    assert found is not None
+    assert (found.media_hash == payload_hash(members[:1])) is not counts
 
 
 def test_an_extra_without_a_hash_does_not_hinder_the_media_hash() -> None:

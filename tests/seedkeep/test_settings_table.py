@@ -199,3 +199,23 @@ def test_the_page_has_one_line_per_row_of_the_program() -> None:
         in page
     )
     assert len({line.count("|") for line in page.splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("nfo, .SFV sample", (".nfo", ".sfv", "sample")),
+        (["srt", "nfo", "srt"], (".nfo", ".srt")),
+        ("", ()),
+        ([], ()),
+    ],
+)
+def test_endings_are_read_with_and_without_dots(given: object, read: tuple[str, ...]) -> None:
+    assert types.endings(given) == read
+    assert types.endings(types.show_endings(read)) == read
+
+
+@pytest.mark.parametrize("given", [7, ["nfo", 7], "tar.gz", "a/b", ["."], {"nfo": 1}])
+def test_what_is_no_ending_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match=r"must be a list|is no ending"):
+        types.endings(given)

@@ -39,6 +39,15 @@ class Reading(NamedTuple):
     found: str | None  # what was read instead; None: the same
 
 
+class Proofs(NamedTuple):
+    """What is known of the last readings of a torrent's files; empty files do not count."""
+
+    files: int
+    proved: int  # had their own bytes when they were last read
+    damaged: int  # had others
+    oldest: str | None  # UTC; of the readings that proved
+
+
 @dataclass(frozen=True)
 class VerificationTable:
     db: Database
@@ -94,3 +103,23 @@ class VerificationTable:
                 """,
                 [(*reading, now) for reading in readings],
             )
+
+    def withdraw(self, files: Iterable[tuple[int, int]]) -> None:
+        """What was said of (device, inode) holds no longer: as if nobody had read it again."""
+        self.db.executemany(
+            "DELETE FROM verifications WHERE device_id = ? AND inode = ?", list(files)
+        )
+
+    def of_torrent(self, key: str) -> Proofs:
+        """A file that has another hash by now than when it was read counts as not read."""
+        (row,) = self.db.tuples(
+            """
+            SELECT count(*), count(v.inode) FILTER (WHERE v.found IS NULL), count(v.found),
+                   min(v.verified_at) FILTER (WHERE v.found IS NULL)
+              FROM torrent_files AS f LEFT JOIN verifications AS v
+                     ON v.device_id = f.device_id AND v.inode = f.inode AND v.sha256 = f.sha256
+             WHERE f.torrent_hash = ? AND f.size > 0
+            """,
+            (key,),
+        )
+        return Proofs._make(row)
