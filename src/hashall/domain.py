@@ -45,6 +45,13 @@ class Domain:
                 return way / PurePosixPath(place.relpath).relative_to(top.relpath or ".")
         return None
 
+    def holds(self, place: Place) -> bool:
+        """Whether `below` has a path for it."""
+        return any(
+            top.device_id == place.device_id and is_at_or_below(place.relpath, top.relpath)
+            for top, _ in self._parts
+        )
+
     def way_to(self, path: Path) -> PurePosixPath | None:
         """The path below the root of something that need not exist; None when it is outside."""
         try:

@@ -85,6 +85,7 @@ def begin(
     reason: str,
     retain: timedelta,
     undoes: int | None = None,
+    checks: dict[str, Any] | None = None,
 ) -> Run:
     """Write down a run before its first act."""
     run_id = catalog.runs.begin(
@@ -97,6 +98,7 @@ def begin(
         reason=reason,
         retain_s=int(retain.total_seconds()),
         undoes=undoes,
+        checks=checks,
     )
     return Run(catalog, run_id)
 

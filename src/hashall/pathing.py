@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from hashall import btrfs
 from hashall.devices import ZFS_TYPES, Identities, Identity
@@ -27,8 +28,7 @@ from hashall.mounts import (
 __all__ = ["Identity", "Located", "Mount", "MountTable", "UnknownFilesystem", "read_mounts"]
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """One place, whichever way it was reached."""
 
     identity: Identity

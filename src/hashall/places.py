@@ -90,7 +90,7 @@ class Places:
     def shown(self, device_id: int, path: RelPath) -> str:
         """A place in words: its absolute path, or device and path when no mount shows it."""
         found = self.abspath(Place(device_id, path))
-        return str(found) if found else f"{path} on device {device_id} (not mounted)"
+        return str(found) if found else not_mounted(device_id, path)
 
     def _spot(self, located: Located) -> Spot:
         identity = located.identity
@@ -105,3 +105,8 @@ class Places:
             self.catalog.devices.sighted(device.device_id, *sighting[1:])
             self._sighted.add(sighting)
         return Spot(device, located)
+
+
+def not_mounted(device_id: int, path: RelPath) -> str:
+    """A place that no mount shows, in words."""
+    return f"{path} on device {device_id} (not mounted)"

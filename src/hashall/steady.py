@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from hashall.folders import Folder, Folders
 from hashall.model import Place, RelPath
 from hashall.mounts import Mount, mount_table_text, read_mounts
 from hashall.pathing import Located
-from hashall.places import Places, Spot
+from hashall.places import Places, Spot, not_mounted
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class SteadyPlaces(Places):
     _text: bytes = field(default_factory=mount_table_text)
     _spots: dict[str, Spot] = field(default_factory=dict)  # of directories
     _missing: dict[str, Spot] = field(default_factory=dict)
+    _absent: set[str] = field(default_factory=set)  # of which only the device was asked
     _folders: dict[tuple[int, RelPath], str | None] = field(default_factory=dict)
 
     def is_steady(self) -> bool:
@@ -63,13 +66,13 @@ class SteadyPlaces(Places):
 
     def _near(self) -> _Near:
         spots = [*self._spots.values(), *self._missing.values()]
-        folders = {spot.located.abspath for spot in spots}
+        folders = {*self._absent, *(spot.located.abspath for spot in spots)}
         folders.update(path for path in self._folders.values() if path is not None)
         points = {spot.located.mount_point for spot in spots}
         mounts = read_mounts(self._text)
         return _Near(
             folders=frozenset(folders),
-            above=frozenset(str(top) for path in folders for top in PurePosixPath(path).parents),
+            above=_above(folders),
             shown=frozenset(f"/{spot.located.relpath}" for spot in spots),
             filesystems=frozenset(mount.dev for mount in mounts if mount.mount_point in points),
         )
@@ -80,25 +83,55 @@ class SteadyPlaces(Places):
     def find_missing(self, path: Path | str) -> Spot:
         return self._find_missing(str(path))
 
+    def device_where_absent(self, path: str) -> int:
+        """Which device `find_missing` names, for a path at which the caller has seen nothing."""
+        parent, _, name = path.rpartition("/")
+        above = self._missing.get(parent) or self._spots.get(parent)
+        if above is not None and name not in ("", ".", ".."):
+            abspath = f"{above.located.abspath.rstrip('/')}/{name}"
+            if not self.mounts.is_mount_point(abspath):
+                self._absent.add(abspath)
+                return above.device.device_id
+        return self._find_missing(path).device.device_id
+
     def abspath(self, place: Place) -> Path | None:
         found = self._shown(place.device_id, place.relpath)
         return None if found is None else Path(found)
 
+    def texts_of(self, device_id: int, paths: Iterable[RelPath]) -> list[str | None]:
+        """`abspath` of many as text, most of them in few folders."""
+        folders, roots, is_mount_point = self._folders, self._roots, self.mounts.is_mount_point
+        found = []
+        for path in paths:
+            parent, _, name = path.rpartition("/")
+            above = folders.get((device_id, parent))
+            text = f"{above}/{name}"
+            if not (above and path) or above == "/" or path in roots or is_mount_point(text):
+                found.append(self._shown(device_id, path))
+            else:
+                found.append(text)
+        return found
+
     def shown(self, device_id: int, path: RelPath) -> str:
         found = self._shown(device_id, path)
-        return f"{path} on device {device_id} (not mounted)" if found is None else found
+        return not_mounted(device_id, path) if found is None else found
 
     def _find(self, path: str) -> Spot:
         known = self._spots.get(path)
         if known is not None:
             return known
-        seen = os.lstat(path)
+        return self._find_seen(path, os.lstat(path))
+
+    def _find_seen(self, path: str, seen: os.stat_result) -> Spot:
         parent, _, name = path.rpartition("/")
         spot = None
-        plain = parent and name not in (".", "..") and stat.S_IFMT(seen.st_mode) in _PLAIN
-        # Above a mount point is a filesystem that nobody asked for; looking it up would note it.
-        if plain and os.lstat(parent).st_dev == seen.st_dev:
-            spot = self._inside(self._find(parent), name, seen.st_dev)
+        if parent and name not in (".", "..") and stat.S_IFMT(seen.st_mode) in _PLAIN:
+            above = self._spots.get(parent)
+            # Above a mount point is a filesystem that nobody asked for; a look would note it.
+            if above is None and os.lstat(parent).st_dev == seen.st_dev:
+                above = self._find(parent)
+            if above is not None:
+                spot = self._inside(above, name, seen.st_dev)
         if spot is None:
             spot = super().find(Path(path))
         if stat.S_ISDIR(seen.st_mode):
@@ -109,13 +142,23 @@ class SteadyPlaces(Places):
         known = self._missing.get(path)
         if known is not None:
             return known
+        known = self._spots.get(path)
+        if known is not None:
+            return known
         try:
-            return self._find(path)
+            seen = os.lstat(path)
         except FileNotFoundError:
-            parent, _, name = path.rpartition("/")
-            if not parent or name in (".", "..") or os.path.lexists(path):
-                return super().find_missing(Path(path))  # a dangling symlink is followed
-            above = self._find_missing(parent)
+            return self._find_absent(path)
+        try:
+            return self._find_seen(path, seen)
+        except FileNotFoundError:
+            return super().find_missing(Path(path))  # a dangling symlink is followed
+
+    def _find_absent(self, path: str) -> Spot:
+        parent, _, name = path.rpartition("/")
+        if not parent or name in (".", ".."):
+            return super().find_missing(Path(path))
+        above = self._find_missing(parent)
         spot = self._inside(above, name, above.located.st_dev) or super().find_missing(Path(path))
         self._missing[path] = spot
         return spot
@@ -151,6 +194,9 @@ class SteadyPlaces(Places):
         return self._folders[key]
 
     def _is_plain_folder(self, path: str, device_id: int) -> bool:
+        known = self._spots.get(path)
+        if known is not None:
+            return known.device.device_id == device_id
         try:
             return self._find_missing(path).device.device_id == device_id and not os.path.islink(
                 path
@@ -170,6 +216,31 @@ class SteadyPlaces(Places):
         """
         parts = (mount.root.strip("/").split("/") for mount in self.mounts.mounts)
         return frozenset("/".join(way[start:]) for way in parts for start in range(len(way)))
+
+
+def _above(paths: Iterable[str]) -> frozenset[str]:
+    """Every folder above one of these absolute paths."""
+    found: set[str] = set()
+    for path in paths:
+        above = path
+        while above != "/" and (above := above.rpartition("/")[0] or "/") not in found:
+            found.add(above)
+    return frozenset(found)
+
+
+@dataclass
+class SteadyFolders(Folders):
+    """Folders as these places know them, so that no folder is looked up twice."""
+
+    places: SteadyPlaces
+
+    def at(self, path: str) -> Folder:
+        found = self._found.get(path)
+        if found is None:
+            spot = self.places.find(path)
+            there = spot.located
+            found = self._found[path] = Folder(spot.place, there.abspath, there.st_dev)
+        return found
 
 
 _PLAIN = frozenset({stat.S_IFDIR, stat.S_IFREG})

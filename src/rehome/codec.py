@@ -12,15 +12,21 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_AS_THEY_ARE = frozenset({str, int, bool, float, type(None)})
+
 
 def to_json(value: object) -> Any:
     """Dataclasses become objects, tuples lists, enums their value, paths text.
 
     A step says its own kind under "step", since a list holds many kinds.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        data = {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
-        return {"step": type(value).__name__, **data} if hasattr(value, "phase") else data
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    names = _names_of(kind)
+    if names is not None:
+        data = {name: to_json(getattr(value, name)) for name in names}
+        return {"step": kind.__name__, **data} if hasattr(kind, "phase") else data
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, enum.Enum):
@@ -28,6 +34,12 @@ def to_json(value: object) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for other types.  A fingerprint asks for hundreds."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def from_json(kind: type[T], data: Any) -> T:

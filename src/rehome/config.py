@@ -26,6 +26,7 @@ class Layout:
     max_scan_age: timedelta
     space_margin: int  # bytes that stay free on the target side
     save_paths: tuple[SaveRule, ...] = ()  # the first that fits wins
+    reuse_floor: int = 0  # bytes; a smaller file is copied rather than linked to another payload's
     keep_managed: bool = False  # automatic management stays on where the category allows it
 
     def source_root(self, direction: Direction) -> Path:
@@ -66,6 +67,7 @@ def layout_from(settings: Settings) -> Layout:
         max_scan_age=settings.get(table.MAX_SCAN_AGE),
         space_margin=settings.get(table.SPACE_MARGIN),
         save_paths=rules,
+        reuse_floor=settings.get(table.REUSE_FLOOR),
         keep_managed=settings.get(table.AUTO_TMM) == "keep-by-category",
     )
 

@@ -53,10 +53,10 @@ class LinkFact:
 
 @dataclass(frozen=True)
 class TargetFact:
-    """One path on the target side that a file of the group would take."""
+    """One path on the target side that a file of the group would take, and what lies there."""
 
     path: str
-    exists: bool
+    exists: bool  # False says no more than a path that is not listed
     sha256: str | None  # of what is there, when the catalog has a fresh hash
     seen: Fingerprint | None
     used_by: tuple[str, ...]  # torrents that seed it there

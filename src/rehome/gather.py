@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 from pathlib import PurePosixPath
+from typing import Any
 
-from hashall import links
-from hashall.catalog.files import join
 from hashall.catalog.runs import RunStatus
-from hashall.devices import link_counts_are_true
-from hashall.hashing import FileStamp
-from hashall.model import LinkProof, LinkVerdict, Place
+from hashall.model import Place, TorrentFileOnDisk
 from hashall.payload_sync import Found
 from hashall.places import Places
-from hashall.qbittorrent import Mapped, stamp_at
+from hashall.qbittorrent import Mapped
 from rehome.config import Layout
-from rehome.facts import Facts, FileFact, LinkFact, TorrentFact
+from rehome.facts import Facts, FileFact, TorrentFact
+from rehome.gather_links import Links
 from rehome.gather_roots import Roots
 from rehome.gather_strangers import Strangers
-from rehome.gather_target import TargetSide
+from rehome.gather_target import TargetSide, wanted_by
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint, Running
 from rehome.save_paths import Destination, Kind, destination
@@ -32,8 +31,6 @@ from seedkeep.torrent_client import (
     TorrentState,
     resolve,
 )
-
-Stamps = Mapping[tuple[int, str], FileStamp | None]  # of the group's files, by device and path
 
 MOST_LOOKS = 3  # how often everything is read again because mounts changed meanwhile
 
@@ -105,6 +102,7 @@ class Gathering:
 
     look: Look
     direction: Direction
+    _goals: dict[object, _Goal] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -121,6 +119,10 @@ class Gathering:
     @cached_property
     def strangers(self) -> Strangers:
         return Strangers(self.look)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.look, self.roots)
 
     def try_facts(self, asked_for: str) -> Facts | SeedError:
         try:
@@ -143,21 +145,24 @@ class Gathering:
             )
         group = look.group_of(asked_for)
         runs = look.runs_with(group)
-        known = Facts(
+        open_runs = tuple([run for run, status in runs if status is RunStatus.OPEN])
+        present = [torrent_id for torrent_id in group if torrent_id in look.inventory]
+        if self._has_arrived(look.inventory[asked_for]) and not open_runs:
+            found: dict[str, Any] = {"torrents": tuple(map(self._arrived, present))}
+        else:
+            found = self._about(present)
+        return Facts(
             asked_for=asked_for,
             direction=self.direction,
             payload_hash=look.payload_hash(asked_for),
-            torrents=(),
-            missing_torrents=tuple(key for key in group if key not in look.inventory),
-            open_runs=tuple(run for run, status in runs if status is RunStatus.OPEN),
-            kept_runs=tuple(run for run, status in runs if status is RunStatus.COMMITTED),
+            missing_torrents=tuple([key for key in group if key not in look.inventory]),
+            open_runs=open_runs,
+            kept_runs=tuple([run for run, status in runs if status is RunStatus.COMMITTED]),
+            **found,
         )
-        present = [torrent_id for torrent_id in group if torrent_id in look.inventory]
-        if self._has_arrived(look.inventory[asked_for]) and not known.open_runs:
-            return replace(known, torrents=tuple(map(self._arrived, present)))
-        return self._about(known, present)
 
-    def _about(self, known: Facts, present: Sequence[str]) -> Facts:
+    def _about(self, present: Sequence[str]) -> dict[str, Any]:
+        """Fields of `Facts` that need a look at the disk."""
         look, target = self.look, self.target
         found = {torrent_id: look.found(torrent_id) for torrent_id in present}
         stamps = {
@@ -167,29 +172,29 @@ class Gathering:
                 look.mapped(torrent_id).files, found[torrent_id].on_disk, strict=False
             )
         }
-        torrents = tuple(self._torrent(look.mapped(key), found[key]) for key in present)
+        torrents = tuple([self._torrent(look.mapped(key), found[key]) for key in present])
         on_disk = [file for item in found.values() for file in item.on_disk]
         devices = tuple(
             sorted({item.device_id for item in found.values() if item.device_id is not None})
         )
         strangers, by_symlink = self.strangers.of(present, on_disk)
-        return replace(
-            known,
-            torrents=torrents,
-            strangers=strangers,
-            through_symlinks=by_symlink,
-            symlinks=self.roots.symlinks_to(Place(f.device_id, f.path) for f in on_disk),
-            source_devices=devices,
-            links=tuple(self._links(found.values(), stamps)),
-            uncovered=self.roots.uncovered(devices),
-            target_devices=target.devices(torrents),
-            target_files=target.files(torrents),
-            foreign=target.foreign(torrents),
-            new_dirs=target.new_dirs(torrents),
-            reusable=tuple(target.reusable(torrents)),
-            missing_categories=self._missing_categories(torrents),
-            free_bytes=target.free_bytes,
-        )
+        wanted = wanted_by(torrents)
+        return {
+            "torrents": torrents,
+            "strangers": strangers,
+            "through_symlinks": by_symlink,
+            "symlinks": self.roots.symlinks_to(Place(f.device_id, f.path) for f in on_disk),
+            "source_devices": devices,
+            "links": self.links.of(on_disk, stamps),
+            "uncovered": self.roots.uncovered(devices),
+            "target_devices": target.devices(wanted),
+            "target_files": target.files(wanted),
+            "foreign": target.foreign(wanted),
+            "new_dirs": target.new_dirs(wanted),
+            "reusable": tuple(target.reusable(torrents)),
+            "missing_categories": self._missing_categories(torrents),
+            "free_bytes": target.free_bytes,
+        }
 
     def _missing_categories(self, torrents: Iterable[TorrentFact]) -> tuple[str, ...]:
         wanted = {t.target_category for t in torrents if t.target_category != t.category} - {""}
@@ -224,20 +229,16 @@ class Gathering:
         )
 
     def _torrent(self, item: Mapped, found: Found) -> TorrentFact:
-        torrent, layout = item.torrent, self.layout
-        # A torrent with a problem has no members, and then no hashes either.
-        pairs = zip(item.files, found.members, strict=False)
-        hashes = {file.name: member.sha256 for file, member in pairs}
+        torrent = item.torrent
+        # A torrent with a problem has nothing on disk that counts, and then no hashes either.
+        hashes = {file.name: file.sha256 for file in found.on_disk}
         way = self.roots.way_from(item.save_path)
-        goes = None
-        if way is not None:
-            kind = Kind(torrent.category, torrent.tags)
-            goes = destination(way, kind, layout, self.direction, lambda: self.look.hosts(torrent))
-        client_target = layout.path_map.to_client(goes.path) if goes else ""
+        goal = self._goal(way, torrent) if way is not None else _NOWHERE
+        goes = goal.destination
         errored = torrent.state in (TorrentState.ERROR, TorrentState.MISSING_FILES)
         problem = found.problem if found.problem and not found.needs_scan else None
         problem = problem or (f"errored: {torrent.state.value}" if errored else None)
-        problem = problem or self._unmovable(item) or _untellable(client_target)
+        problem = problem or self._unmovable(item, found.on_disk) or goal.problem
         return TorrentFact(
             torrent_id=torrent.torrent_id,
             name=torrent.name,
@@ -245,35 +246,45 @@ class Gathering:
             category=torrent.category,
             target_category=goes.category if goes else torrent.category,
             auto_tmm=torrent.auto_tmm,
-            target_auto_tmm=self._stays_managed(torrent, goes, client_target),
+            target_auto_tmm=self._stays_managed(torrent, goes, goal.client_path),
             save_path=self.roots.spelled(item.save_path),
             client_save_path=torrent.save_path,
             client_download_path=torrent.download_path,
             root_name=item.root_name,
             files=tuple(
-                FileFact(file.name, file.size, hashes.get(file.name), _seen(file.stamp))
-                for file in sorted(item.files, key=lambda file: file.name)
+                [
+                    FileFact(
+                        file.name,
+                        file.size,
+                        hashes.get(file.name),
+                        Fingerprint(stamp.inode, stamp.size, stamp.mtime_ns) if stamp else None,
+                    )
+                    for file in sorted(item.files, key=_BY_NAME)
+                    for stamp in (file.stamp,)
+                ]
             ),
-            problem=problem or _unsure(goes),
+            problem=problem,
             arrived=self._has_arrived(torrent),
             target_path=goes.path if goes else None,
-            client_target_path=client_target,
+            client_target_path=goal.client_path,
         )
 
-    def _destination(self, way: PurePosixPath, torrent: Torrent) -> Destination:
-        key = (way, torrent.category) if not self.layout.save_paths else None
-        if key is not None and key in self._mirrored:
-            return self._mirrored[key]
+    def _goal(self, way: PurePosixPath, torrent: Torrent) -> _Goal:
+        """Torrents of one kind from one folder go to one place, unless a rule asks for trackers."""
         kind = Kind(torrent.category, torrent.tags)
-        hosts = partial(self.look.hosts, torrent)
-        goes = destination(way, kind, self.layout, self.direction, hosts)
-        if key is not None:
-            self._mirrored[key] = goes
-        return goes
+        key = (way, kind) if not self._asks_for_trackers else torrent.torrent_id
+        goal = self._goals.get(key)
+        if goal is None:
+            layout = self.layout
+            goes = destination(way, kind, layout, self.direction, lambda: self.look.hosts(torrent))
+            client_path = layout.path_map.to_client(goes.path)
+            goal = _Goal(goes, client_path, _untellable(client_path) or _unsure(goes))
+            self._goals[key] = goal
+        return goal
 
     @cached_property
-    def _mirrored(self) -> dict[tuple[PurePosixPath, str], Destination]:
-        return {}
+    def _asks_for_trackers(self) -> bool:
+        return any(rule.tracker for rule in self.layout.save_paths)
 
     def _stays_managed(
         self, torrent: Torrent, goes: Destination | None, client_target: str
@@ -287,84 +298,41 @@ class Gathering:
     def _categories(self) -> Mapping[str, str]:
         return self.look.categories
 
-    def _unmovable(self, item: Mapped) -> str | None:
+    def _unmovable(self, item: Mapped, on_disk: Sequence[TorrentFileOnDisk]) -> str | None:
         """Why renaming this torrent's files one by one would not be enough; None when it is."""
         if item.unwanted:
             # The client moves such a file by itself, copying it across the border (measured).
             return f"it has files on disk that it does not want, such as {item.unwanted[0]!r}"
-        places = self.look.places
-        try:
-            home = places.find(item.save_path).place
-            for folder in sorted({file.name.rpartition("/")[0] for file in item.files}):
-                seen = places.find(f"{item.save_path}/{folder}" if folder else item.save_path).place
-                inside = join(home.relpath, folder) if folder else home.relpath
-                if seen != Place(home.device_id, inside):
-                    return f"its folder {folder!r} is a symlink or a mount of its own"
-        except (OSError, SeedError):
-            return None  # a file is missing then, which is said elsewhere
+        home = self.roots.home(item.save_path)
+        if home is None:
+            return None  # its files are missing then, which is said elsewhere
+        top = f"{home.relpath}/" if home.relpath else ""
+        elsewhere = [
+            file.name.rpartition("/")[0]
+            for file in on_disk
+            if file.path != top + file.name or file.device_id != home.device_id
+        ]
+        if elsewhere:
+            return f"its folder {min(elsewhere)!r} is a symlink or a mount of its own"
         return None
 
-    # -- hardlinks
 
-    def _links(self, found: Iterable[Found], stamps: Stamps) -> Iterator[LinkFact]:
-        inodes: dict[tuple[int, int], tuple[str, int]] = {}
-        for item in found:
-            for file in item.on_disk:
-                if file.inode is not None:
-                    inodes.setdefault((file.device_id, file.inode), (file.path, file.size))
-        shown = self.look.places.shown
-        for (device_id, inode), (path, size) in sorted(inodes.items()):
-            seen = stamps[device_id, path]
-            proof = links.prove(
-                self.look.catalog.files(device_id),
-                inode,
-                seen.nlink if seen and seen.inode == inode else None,
-                counts_are_true=self._counts_are_true(device_id),
-            )
-            names = tuple(shown(device_id, name) for name in proof.known)
-            yield LinkFact(
-                inode=inode,
-                size=size,
-                verdict=self._seen_again(device_id, proof, stamps),
-                nlink=proof.nlink,
-                names=names,
-                outside=tuple(
-                    name
-                    for name, relpath in zip(names, proof.known, strict=True)
-                    if self.roots.is_outside(device_id, relpath)
-                ),
-            )
+@dataclass(frozen=True)
+class _Goal:
+    """Where a torrent goes, and how the client calls it."""
 
-    def _counts_are_true(self, device_id: int) -> bool:
-        if device_id not in self._true_counts:
-            device = self.look.catalog.devices.get(device_id)
-            self._true_counts[device_id] = link_counts_are_true(device.fs_type)
-        return self._true_counts[device_id]
-
-    @cached_property
-    def _true_counts(self) -> dict[int, bool]:
-        return {}
-
-    def _seen_again(self, device_id: int, proof: LinkProof, stamps: Stamps) -> LinkVerdict:
-        """Equal numbers prove nothing when a name went away and another one came."""
-        if proof.verdict is not LinkVerdict.PROVED:
-            return proof.verdict
-        for name in proof.known:
-            key = (device_id, name)
-            stamp = stamps[key] if key in stamps else self._stamp(device_id, name)
-            if stamp is None or stamp.inode != proof.inode:
-                return LinkVerdict.UNACCOUNTED
-        return LinkVerdict.PROVED
-
-    def _stamp(self, device_id: int, relpath: str) -> FileStamp | None:
-        shown = self.look.places.abspath(Place(device_id, relpath))
-        return stamp_at(shown) if shown else None
+    destination: Destination | None
+    client_path: str = ""
+    problem: str | None = None
 
 
-def _unsure(goes: Destination | None) -> str | None:
-    if goes is None or not goes.unsure:
-        return None
-    return "a rule of save_paths asks for its tracker, and qBittorrent shows none"
+_NOWHERE = _Goal(None)
+_BY_NAME = attrgetter("name")
+
+
+def _unsure(goes: Destination) -> str | None:
+    unsure = "a rule of save_paths asks for its tracker, and qBittorrent shows none"
+    return unsure if goes.unsure else None
 
 
 def _untellable(client_path: str) -> str | None:
@@ -382,7 +350,3 @@ def _running(torrent: Torrent) -> Running:
     if torrent.state.is_stopped:
         return Running.STOPPED
     return Running.FORCED if torrent.force_start else Running.RUNNING
-
-
-def _seen(stamp: FileStamp | None) -> Fingerprint | None:
-    return None if stamp is None else Fingerprint(stamp.inode, stamp.size, stamp.mtime_ns)

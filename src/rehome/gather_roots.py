@@ -28,6 +28,7 @@ class Roots:
     _ways: dict[Path, PurePosixPath | None] = field(default_factory=dict)  # of save paths
     _arrived: dict[Path, bool] = field(default_factory=dict)
     _spelled: dict[Path, Path] = field(default_factory=dict)
+    _homes: dict[Path, Place | None] = field(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -52,6 +53,15 @@ class Roots:
             self._arrived[save_path] = self.target.way_to(save_path) is not None
         return self._arrived[save_path]
 
+    def home(self, save_path: Path) -> Place | None:
+        """Where a save path is; None when it is not there, or on a filesystem of nobody's."""
+        if save_path not in self._homes:
+            try:
+                self._homes[save_path] = self.look.places.find(save_path).place
+            except (OSError, SeedError):
+                self._homes[save_path] = None
+        return self._homes[save_path]
+
     def spelled(self, path: Path) -> Path:
         """The same path for the same directory, through whichever symlink or bind it was named."""
         if path not in self._spelled:
@@ -75,7 +85,7 @@ class Roots:
         return self._outside[folder]
 
     def _is_outside(self, place: Place) -> bool:
-        return self.source.below(place) is None or any(
+        return not self.source.holds(place) or any(
             library.device_id == place.device_id and is_at_or_below(place.relpath, library.relpath)
             for library in self._libraries
         )

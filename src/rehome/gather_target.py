@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,23 +24,55 @@ from seedkeep.errors import SeedError
 _NOTHING, _FOLDER, _LINK, _OTHER = "nothing", "folder", "link", "other"
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Where the files of one torrent belong on this side.  Paths as text: there are many."""
+
+    target: str  # save path
+    root: str  # its own folder; "" when it has none
+    files: tuple[tuple[str, str], ...]  # folder, name
+    folders: frozenset[str]
+
+    @classmethod
+    def by(cls, torrent: TorrentFact) -> _Wanted:
+        top = str(torrent.target_path)
+        files = []
+        for file in torrent.files:
+            folder, slash, name = file.name.rpartition("/")
+            files.append((f"{top}/{folder}" if slash else top, name))
+        root = f"{top}/{torrent.root_name}" if torrent.root_name else ""
+        return cls(top, root, tuple(files), frozenset([folder for folder, _ in files]))
+
+
+Wanted = Sequence[_Wanted]
+
+
 @dataclass
 class TargetSide:
-    """Shared by all groups of one look; each question names the torrents of its group."""
+    """Shared by all groups of one look; each question says what the torrents of its group want."""
 
     look: Look
     direction: Direction
     _kinds: dict[str, str] = field(default_factory=dict)  # of folders
+    _unfit: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by save path
 
     @property
     def root(self) -> Path:
         return self.look.layout.target_root(self.direction)
 
-    def devices(self, torrents: tuple[TorrentFact, ...]) -> tuple[int, ...]:
+    def devices(self, wanted: Wanted) -> tuple[int, ...]:
         """Filesystems that the group's places on this side are on."""
-        folders = {folder for folder, _ in _folders(torrents)}
-        spots = [self._root, *(self._nearest(Path(folder)) for folder in sorted(folders))]
-        return tuple(sorted({spot.device.device_id for spot in spots}))
+        folders = {folder for one in wanted for folder in one.folders}
+        devices = {self._device(folder) for folder in folders}
+        return tuple(sorted({self._root.device.device_id, *devices}))
+
+    def _device(self, folder: str) -> int:
+        if self._kind(folder) == _NOTHING:
+            try:
+                return self.look.places.device_where_absent(folder)
+            except NotADirectoryError:
+                pass
+        return self._nearest(Path(folder)).device.device_id
 
     def _nearest(self, path: Path) -> Spot:
         """Where a folder will be made; one that a file stands in the way of is foreign anyway."""
@@ -63,18 +95,17 @@ class TargetSide:
             self._kinds[folder] = kind
         return kind
 
-    def files(self, torrents: tuple[TorrentFact, ...]) -> tuple[TargetFact, ...]:
-        found = {}
-        for folder, name in _folders(torrents):
-            path = f"{folder}/{name}"
-            if path not in found:
-                there = self._kind(folder) != _NOTHING
-                found[path] = self._file(path) if there else _nothing_at(path)
-        return tuple(found[path] for path in sorted(found))
+    def files(self, wanted: Wanted) -> tuple[TargetFact, ...]:
+        """What lies where the group's files belong, sorted by path."""
+        there = set()
+        for one in wanted:
+            if all(self._kind(folder) == _NOTHING for folder in one.folders):
+                continue
+            paths = [f"{folder}/{name}" for folder, name in one.files]
+            there.update([path for path in paths if os.path.lexists(path)])
+        return tuple([self._file(path) for path in sorted(there)])
 
     def _file(self, path: str) -> TargetFact:
-        if not os.path.lexists(path):
-            return _nothing_at(path)
         stamp = stamp_at(Path(path))
         if stamp is None:
             return TargetFact(path, True, None, None, ())
@@ -93,50 +124,57 @@ class TargetSide:
             return None
         return None if self._may_be_written(place.device_id, stamp.inode) else known.sha256
 
-    def foreign(self, torrents: tuple[TorrentFact, ...]) -> tuple[str, ...]:
+    def foreign(self, wanted: Wanted) -> tuple[str, ...]:
         """What lies in a torrent's own folder on this side and is in no list of the group."""
-        found = set(self._no_folders(torrents))
-        wanted: set[Path] | None = None
-        for root in {f"{t.target_path}/{t.root_name}" for t in torrents if t.root_name}:
+        found = set(self._no_folders(wanted))
+        ours: set[str] | None = None
+        for root in {one.root for one in wanted if one.root}:
             if self._kind(root) in (_NOTHING, _LINK):
                 continue  # found already, and what it leads to is not in the way
-            if wanted is None:
-                wanted = {Path(folder, name) for folder, name in _folders(torrents)}
+            if ours is None:
+                ours = {f"{folder}/{name}" for one in wanted for folder, name in one.files}
             unread: list[OSError] = []
             for parent, dirs, names in os.walk(root, onerror=unread.append):
-                links = [name for name in dirs if Path(parent, name).is_symlink()]
-                found |= {Path(parent, name) for name in (*names, *links)} - wanted
+                links = [name for name in dirs if os.path.islink(f"{parent}/{name}")]
+                found |= {f"{parent}/{name}" for name in (*names, *links)} - ours
             # What cannot be listed may hold anything; a folder that is missing holds nothing.
-            found |= {Path(why.filename) for why in unread if os.path.lexists(why.filename)}
-        return tuple(sorted(str(path) for path in found))
+            found |= {why.filename for why in unread if os.path.lexists(why.filename)}
+        return tuple(sorted(found))
 
-    def _no_folders(self, torrents: tuple[TorrentFact, ...]) -> Iterator[Path]:
+    def _no_folders(self, wanted: Wanted) -> Iterator[str]:
         """What stands where the group needs a folder and is none."""
-        known: set[tuple[str, bool]] = set()
-        for torrent in torrents:
-            if torrent.target_path is None:
-                continue
-            target = str(torrent.target_path)
-            for deepest in {folder for folder, _ in _folders((torrent,))} | {target}:
+        for one in wanted:
+            yield from self._no_folders_above(one.target)
+            for deepest in one.folders:
                 folder = deepest
-                while folder and (folder, len(folder) > len(target)) not in known:
+                while len(folder) > len(one.target):
                     # A symlink below the save path would lead what is placed to somewhere else.
-                    inside = len(folder) > len(target)
-                    known.add((folder, inside))
-                    kind = self._kind(folder)
-                    no_folder = kind == _LINK and (inside or not os.path.isdir(folder))
-                    if kind == _OTHER or no_folder:
-                        yield Path(folder)
+                    if self._kind(folder) in (_LINK, _OTHER):
+                        yield folder
                     folder = folder.rpartition("/")[0]
 
-    def new_dirs(self, torrents: tuple[TorrentFact, ...]) -> tuple[str, ...]:
+    def _no_folders_above(self, target: str) -> tuple[str, ...]:
+        """The same for a save path and what is above it, where symlinks to folders are welcome."""
+        if target not in self._unfit:
+            unfit = []
+            folder = target
+            while folder:
+                kind = self._kind(folder)
+                if kind == _OTHER or (kind == _LINK and not os.path.isdir(folder)):
+                    unfit.append(folder)
+                folder = folder.rpartition("/")[0]
+            self._unfit[target] = tuple(unfit)
+        return self._unfit[target]
+
+    def new_dirs(self, wanted: Wanted) -> tuple[str, ...]:
         """Directories that have to be made, deepest first."""
         missing: set[str] = set()
-        for deepest, _ in _folders(torrents):
-            folder = deepest
-            while folder and folder not in missing and self._kind(folder) == _NOTHING:
-                missing.add(folder)
-                folder = folder.rpartition("/")[0]
+        for one in wanted:
+            for deepest in one.folders:
+                folder = deepest
+                while folder and folder not in missing and self._kind(folder) == _NOTHING:
+                    missing.add(folder)
+                    folder = folder.rpartition("/")[0]
         return tuple(sorted(missing, key=lambda path: (-path.count("/"), path)))
 
     def reusable(self, torrents: tuple[TorrentFact, ...]) -> Iterator[ReuseFact]:
@@ -212,19 +250,9 @@ def is_fresh(known: CatalogFile, stamp: FileStamp) -> bool:
     return (known.inode, known.size, known.mtime_ns) == (stamp.inode, stamp.size, stamp.mtime_ns)
 
 
-def _folders(torrents: tuple[TorrentFact, ...]) -> Iterator[tuple[str, str]]:
-    """(folder, name) of each place on this side."""
-    for torrent in torrents:
-        if torrent.target_path is None:
-            continue
-        root = str(torrent.target_path)
-        for file in torrent.files:
-            folder, slash, name = file.name.rpartition("/")
-            yield (f"{root}/{folder}" if slash else root), name
-
-
-def _nothing_at(path: str) -> TargetFact:
-    return TargetFact(path, False, None, None, ())
+def wanted_by(torrents: Iterable[TorrentFact]) -> Wanted:
+    """What the torrents of a group want on this side; nothing for one that goes nowhere."""
+    return [_Wanted.by(torrent) for torrent in torrents if torrent.target_path is not None]
 
 
 def _kind_of(folder: str) -> str:

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from hashall.catalog.remembering import RememberingCatalog
+from hashall.catalog.remembering import RememberingCatalog, SeededFile
 from hashall.catalog.runs import RunStatus
-from hashall.folders import Folders
-from hashall.model import TorrentFileOnDisk, TorrentInstance
+from hashall.model import TorrentInstance
 from hashall.pathing import MountTable
 from hashall.payload import UnsafeName
 from hashall.payload_sync import Found, find_members
 from hashall.places import Places
 from hashall.qbittorrent import Mapped, map_torrent
-from hashall.steady import SteadyPlaces
+from hashall.steady import SteadyFolders, SteadyPlaces
 from rehome.config import Layout
 from rehome.save_paths import hosts_of
 from seedkeep.errors import SeedError
@@ -33,13 +32,14 @@ class Look:
     layout: Layout
     inventory: Mapping[str, Torrent]  # everything in the client, by id
     instances: Mapping[str, TorrentInstance]  # everything in the catalog, by id
-    recorded: Mapping[str, list[TorrentFileOnDisk]] | None  # None: a look at a few groups only
+    recorded: Mapping[str, list[SeededFile]] | None  # None: a look at a few groups only
     _lists: dict[str, list[TorrentFile] | SeedError] = field(default_factory=dict)
     _mapped: dict[str, Mapped] = field(default_factory=dict)
     _found: dict[str, Found] = field(default_factory=dict)
     _paths: dict[str, frozenset[Path]] = field(default_factory=dict)
     _ours: dict[str, Path] = field(default_factory=dict)
     _hosts: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    _unmoved: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
     def take(cls, client: TorrentClient, places: Places, layout: Layout, *, whole: bool) -> Look:
@@ -86,7 +86,9 @@ class Look:
                 if file.inode is not None:
                     keys.append((file.device_id, file.inode))
             for key in keys:
-                above[top(torrent_id)] = top(first.setdefault(key, torrent_id))
+                other = first.setdefault(key, torrent_id)
+                if other != torrent_id:
+                    above[top(torrent_id)] = top(other)
         members: dict[str, list[str]] = {}
         for torrent_id in above:
             members.setdefault(top(torrent_id), []).append(torrent_id)
@@ -103,7 +105,7 @@ class Look:
 
     @cached_property
     def _payload_hashes(self) -> Mapping[int, str | None]:
-        return {payload.payload_id: payload.payload_hash for payload in self.catalog.payloads.all()}
+        return self.catalog.read_payload_hashes()
 
     def runs_with(self, group: Iterable[str]) -> list[tuple[int, RunStatus]]:
         """Runs on these torrents that are open, or whose source is still kept."""
@@ -137,8 +139,8 @@ class Look:
         return self._found[torrent_id]
 
     @cached_property
-    def _folders(self) -> Folders:
-        return Folders(self.places)
+    def _folders(self) -> SteadyFolders:
+        return SteadyFolders(self.places)
 
     def ask_client(self, torrents: Iterable[str]) -> None:
         """From now on use the client's own lists of these torrents, whatever was recorded."""
@@ -147,6 +149,12 @@ class Look:
         for torrent_id in ids:
             self._found.pop(torrent_id, None)
             self._mapped[torrent_id] = self._as_listed(self.inventory[torrent_id])
+
+    def forget(self, torrents: Iterable[str]) -> None:
+        """Let go of what was seen of these torrents' files; it is looked at again when needed."""
+        for torrent_id in torrents:
+            self._mapped.pop(torrent_id, None)
+            self._found.pop(torrent_id, None)
 
     def _as_listed(self, torrent: Torrent) -> Mapped:
         path_map = self.layout.path_map
@@ -167,6 +175,12 @@ class Look:
 
     def is_as_recorded(self, torrent: Torrent) -> bool:
         """Whether it still is where the last sync saw it, under the same name."""
+        known = self._unmoved.get(torrent.torrent_id)
+        if known is None:
+            known = self._unmoved[torrent.torrent_id] = self._is_unmoved(torrent)
+        return known
+
+    def _is_unmoved(self, torrent: Torrent) -> bool:
         instance = self.instances.get(torrent.torrent_id)
         if instance is None or instance.payload_id is None:
             return False
@@ -174,7 +188,8 @@ class Look:
             return False
         if not instance.root_name or not torrent.content_path:
             return True
-        return self.ours(torrent.content_path) == f"{instance.save_path}/{instance.root_name}"
+        content_path = self.layout.path_map.text_of_ours(torrent.content_path)
+        return content_path == f"{instance.save_path}/{instance.root_name}"
 
     def ours(self, client_path: str) -> str:
         """Our name of a client's path."""
@@ -220,12 +235,11 @@ class Look:
         instance = self.instances[torrent.torrent_id]
         if instance.root_name:
             return False
-        files = (
-            self.catalog.payloads.files_of(torrent.torrent_id)
-            if self.recorded is None
-            else self.recorded.get(torrent.torrent_id, [])
-        )
-        return not all(os.path.lexists(f"{instance.save_path}/{file.name}") for file in files)
+        if self.recorded is None:
+            names = [file.name for file in self.catalog.payloads.files_of(torrent.torrent_id)]
+        else:
+            names = [file.name for file in self.recorded.get(torrent.torrent_id, ())]
+        return not all(os.path.lexists(f"{instance.save_path}/{name}") for name in names)
 
     def users_of(self, path: Path) -> Iterator[str]:
         """Torrents that seed the file at our `path`."""

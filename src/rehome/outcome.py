@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from hashall.catalog.runs import RunRow, RunStatus
 from hashall.journal import Run
-from rehome.codec import from_json
+from rehome.codec import from_json, to_json
 from rehome.lanes import Told
 from rehome.model import Plan
 from rehome.pace import Window
@@ -90,11 +90,27 @@ def plan_of(row: RunRow) -> Plan:
     try:
         return from_json(Plan, row.plan)
     except ValueError as why:
-        raise Refused(
-            f"run {row.run_id} was written by another version of rehome",
-            detail=str(why),
-            hint="use the version that began it",
-        ) from why
+        raise _of_another_version(row, why) from why
+
+
+def checks_of(row: RunRow) -> Checks:
+    """What `apply` was asked to read again before the commit, whoever brings the run to its end.
+
+    Raises:
+        Refused: Another version asked for something that this one does not know.
+    """
+    try:
+        return from_json(Checks, to_json(Checks()) | row.checks)
+    except ValueError as why:
+        raise _of_another_version(row, why) from why
+
+
+def _of_another_version(row: RunRow, why: ValueError) -> Refused:
+    return Refused(
+        f"run {row.run_id} was written by another version of rehome",
+        detail=str(why),
+        hint="use the version that began it",
+    )
 
 
 def is_due(row: RunRow) -> bool:

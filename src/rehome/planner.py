@@ -14,6 +14,7 @@ from rehome.facts import Facts, FileFact, TorrentFact
 from rehome.model import (
     Adopt,
     AwaitPlaces,
+    Blocker,
     BuildView,
     CheckFiles,
     Copy,
@@ -59,18 +60,20 @@ def plan_group(facts: Facts, layout: Layout) -> Plan:
 def decide(facts: Facts, layout: Layout) -> Plan:
     """The decision with its sums and reasons; not yet how it would be done.  Cheap."""
     asked = next((t for t in facts.torrents if t.torrent_id == facts.asked_for), None)
-    plan = _outline(facts)
+    to_copy = _missing_contents(facts, layout.reuse_floor)
     if asked is not None and asked.arrived and not facts.open_runs:
-        return replace(plan, verdict=Verdict.SKIP, bytes_freed=0, bytes_to_copy=0)
-    blockers = tuple(find_blockers(facts, layout, _missing_contents(facts)))
+        plan = _outline(facts, frozenset(), Verdict.SKIP)
+        return replace(plan, bytes_freed=0) if plan.bytes_freed else plan
+    blockers = tuple(find_blockers(facts, layout, to_copy))
     if blockers:
-        return replace(plan, verdict=Verdict.BLOCK, blockers=blockers)
-    return plan
+        return _outline(facts, to_copy, Verdict.BLOCK, blockers)
+    return _outline(facts, to_copy)
 
 
 def carry_out(facts: Facts, layout: Layout) -> Plan:
     """The plan with all its steps, of a group that `decide` lets go."""
-    return _with_steps(replace(_outline(facts), plan_id=fingerprint(facts)[:12]), facts, layout)
+    plan = _outline(facts, _missing_contents(facts, layout.reuse_floor))
+    return _with_steps(replace(plan, plan_id=fingerprint(facts)[:12]), facts, layout)
 
 
 def with_cleanup(plan: Plan) -> Plan:
@@ -89,12 +92,15 @@ def fingerprint(facts: Facts) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _outline(facts: Facts) -> Plan:
-    contents = _contents(facts.torrents)
-    to_copy = _missing_contents(facts)
-    hidden = {
-        f"{torrent.save_path}/{file.name}" for torrent in facts.torrents for file in torrent.files
-    }
+def _outline(
+    facts: Facts,
+    to_copy: frozenset[Content],
+    verdict: Verdict | None = None,
+    blockers: tuple[Blocker, ...] = (),
+) -> Plan:
+    """Everything but the steps; without a verdict the group goes."""
+    tops = [(str(torrent.save_path), torrent.files) for torrent in facts.torrents]
+    hidden = {f"{top}/{file.name}" for top, files in tops for file in files}
     staying = {name for link in facts.links for name in link.names} - hidden
     freed = sum(
         link.size
@@ -105,22 +111,29 @@ def _outline(facts: Facts) -> Plan:
         plan_id="",  # of what is not carried out; see `carry_out`
         direction=facts.direction,
         asked_for=facts.asked_for,
-        verdict=Verdict.MOVE if to_copy else Verdict.REUSE,
+        verdict=verdict or (Verdict.MOVE if to_copy else Verdict.REUSE),
         payload_hash=facts.payload_hash,
-        total_bytes=sum(size for size, _ in contents),
-        bytes_to_copy=sum(size for size, _ in to_copy),
+        total_bytes=sum([size for size, _ in _wanted(facts.torrents)]),
+        bytes_to_copy=sum([size for size, _ in to_copy]),
         bytes_freed=freed,
         source_devices=facts.source_devices,
         target_devices=facts.target_devices,
         staying=tuple(sorted(staying)),
-        torrents=tuple(_move_of(torrent) for torrent in facts.torrents),
+        torrents=tuple([_move_of(torrent) for torrent in facts.torrents]),
+        blockers=blockers,
     )
 
 
-def _missing_contents(facts: Facts) -> frozenset[Content]:
-    """What the target side does not have."""
-    wanted = {content_of(file) for torrent in facts.torrents for file in torrent.files} - {None}
-    return frozenset(content for content in wanted if content) - _available(facts).keys()
+def _missing_contents(facts: Facts, floor: int) -> frozenset[Content]:
+    """What the target side does not have, or has in too small a file to be worth a link."""
+    return _wanted(facts.torrents) - _available(facts, floor).keys()
+
+
+def _wanted(torrents: Sequence[TorrentFact]) -> frozenset[Content]:
+    """Each distinct content of the group."""
+    return frozenset(
+        [(f.size, f.sha256) for torrent in torrents for f in torrent.files if f.sha256 is not None]
+    )
 
 
 def _move_of(torrent: TorrentFact) -> TorrentMove:
@@ -137,7 +150,7 @@ def _move_of(torrent: TorrentFact) -> TorrentMove:
         auto_tmm=torrent.auto_tmm,
         target_auto_tmm=torrent.target_auto_tmm,
         root_name=torrent.root_name,
-        file_names=tuple(file.name for file in torrent.files),
+        file_names=tuple([file.name for file in torrent.files]),
     )
 
 
@@ -162,24 +175,34 @@ def _contents(torrents: Sequence[TorrentFact]) -> dict[Content, _Source]:
     return found
 
 
-def _available(facts: Facts) -> dict[Content, Witness]:
-    """Contents that need no copy: on the target side already, in their place or elsewhere."""
-    found = {
+def _available(facts: Facts, floor: int) -> dict[Content, Witness]:
+    """Contents that need no copy: on the target side already, in their place or elsewhere.
+
+    A link to another payload's file makes two groups one, which then move together for ever.  So
+    of a payload that is not there as a whole, files below `floor` bytes are copied all the same.
+    """
+    elsewhere = {
         (reuse.size, reuse.sha256): Witness(reuse.path, reuse.sha256, reuse.seen)
         for reuse in reversed(facts.reusable)  # so that the first path wins
     }
+    in_place: dict[Content, Witness] = {}
     for target in facts.target_files:
         if target.seen is not None and target.sha256 is not None and not target.used_by:
             content = (target.seen.size, target.sha256)
-            found.setdefault(content, Witness(target.path, target.sha256, target.seen))
-    return found
+            in_place.setdefault(content, Witness(target.path, target.sha256, target.seen))
+    if not elsewhere:
+        return in_place
+    found = in_place | elsewhere
+    if facts.direction is Direction.PROMOTE or _wanted(facts.torrents) <= found.keys():
+        return found
+    return in_place | {c: witness for c, witness in elsewhere.items() if c[0] >= floor}
 
 
 def _with_steps(plan: Plan, facts: Facts, layout: Layout) -> Plan:
     staging = layout.target_root(facts.direction) / f"{OWN_PREFIX}{plan.plan_id}"
     views = views_of(facts.torrents)
     present = frozenset(target.path for target in facts.target_files if target.exists)
-    prepare, available = _prepare(facts, staging)
+    prepare, available = _prepare(facts, staging, layout.reuse_floor)
     steps = [MakeStaging(str(staging), facts.new_dirs), *_proofs(plan, layout), *prepare]
     switch_in: list[Step] = []
     switch_out: list[Step] = []
@@ -244,9 +267,9 @@ def _proofs(plan: Plan, layout: Layout) -> list[Step]:
     return [ProveFolder(f"{ours}/{name}", f"{theirs}/{name}") for ours, theirs in sorted(folders)]
 
 
-def _prepare(facts: Facts, staging: Path) -> tuple[list[Step], dict[Content, str]]:
+def _prepare(facts: Facts, staging: Path, floor: int) -> tuple[list[Step], dict[Content, str]]:
     """Steps that bring each content to the target side, and where it lies from then on."""
-    contents, available = _contents(facts.torrents), _available(facts)
+    contents, available = _contents(facts.torrents), _available(facts, floor)
     copies: list[Copy] = []
     witnesses: list[Witness] = []
     lies_at: dict[Content, str] = {}

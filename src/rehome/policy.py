@@ -12,7 +12,7 @@ from hashall.model import LinkVerdict
 from rehome.config import Layout
 from rehome.facts import Facts
 from rehome.model import Blocker, Direction
-from rehome.view_builder import Ambiguous, Content, content_of, views_of
+from rehome.view_builder import Ambiguous, Content, claims_of, content_of
 from seedkeep.units import format_size
 
 SIDES = {Direction.DEMOTE: ("stash", "pool"), Direction.PROMOTE: ("pool", "stash")}
@@ -189,6 +189,8 @@ def _categories(facts: Facts) -> Iterator[Blocker]:
 
 def _targets(facts: Facts) -> Iterator[Blocker]:
     side = SIDES[facts.direction][1]
+    if not facts.foreign and not any(target.exists for target in facts.target_files):
+        return
     wanted = {
         f"{torrent.target_path}/{file.name}": content_of(file)
         for torrent in facts.torrents
@@ -223,7 +225,7 @@ def _within(facts: Facts) -> Iterator[Blocker]:
     if any(t.target_path is None or any(f.sha256 is None for f in t.files) for t in facts.torrents):
         return  # blocked for that, and nothing can be compared
     try:
-        views_of(facts.torrents)
+        claims_of(facts.torrents)
     except Ambiguous as why:
         yield Blocker("target-conflict", why.brief, (str(why.path),))
 

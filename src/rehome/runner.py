@@ -30,6 +30,7 @@ from rehome.outcome import (
     Wishes,
     actor,
     as_it_is,
+    checks_of,
     is_due,
     plan_of,
 )
@@ -40,7 +41,6 @@ from rehome.retire import Kept, Retired, clean_up, retire
 from rehome.switch import ClientSwitch
 from rehome.undo import plan_undo
 from rehome.undo_facts import look_for_undo, refuse_undo
-from rehome.verify import Checks
 from rehome.world import Copying, World
 from seedkeep import clock
 from seedkeep import settings_table as table
@@ -68,7 +68,6 @@ class Ground(Protocol):
 class Runner:
     ground: Ground
     watch: Watch
-    checks: Checks = field(default_factory=Checks)
     bytes_per_s: int | None = None
     _seen: dict[str, Plan | SeedError] = field(default_factory=dict)  # for rechecks, by plan id
     _approved: Mapping[str, Plan] = field(default_factory=dict)
@@ -77,7 +76,7 @@ class Runner:
 
     def apply(self, plans: Sequence[Plan], wishes: Wishes) -> Outcome:
         """Execute plans in their order; a group that fails stays where it was, the others go on."""
-        self.checks, self.bytes_per_s = wishes.checks, wishes.bytes_per_s
+        self.bytes_per_s = wishes.bytes_per_s
         waiting = [plan for plan in plans if plan.verdict in EXECUTABLE]
         ended: list[Ended] = []
         because = ""
@@ -111,7 +110,7 @@ class Runner:
                 fresh = self._still(plan, today)
                 if wishes.cleanup_duplicate:
                     fresh = with_cleanup(fresh)
-                run = self._begin(fresh, wishes.reason, self._retain(wishes.retain))
+                run = self._begin(fresh, wishes)
             except SeedError as why:
                 ended[plan.plan_id] = Ended(plan, None, None, why)
                 continue
@@ -123,15 +122,13 @@ class Runner:
             self.watch.group(plan, item)
         return found
 
-    def _retain(self, asked: timedelta | None) -> timedelta:
-        return self.ground.settings.get(table.RETAIN) if asked is None else asked
-
     def _still(self, plan: Plan, now: Plan | SeedError) -> Plan:
         if isinstance(now, SeedError):
             raise now
         return planning.still(self.ground.catalog, plan, now)
 
-    def _begin(self, plan: Plan, reason: str, retain: timedelta, undoes: int | None = None) -> Run:
+    def _begin(self, plan: Plan, wishes: Wishes, undoes: int | None = None) -> Run:
+        retain = self.ground.settings.get(table.RETAIN) if wishes.retain is None else wishes.retain
         return journal.begin(
             self.ground.catalog,
             kind=plan.direction.value,
@@ -140,9 +137,10 @@ class Runner:
             steps=[to_json(step) for step in plan.steps],
             torrents=[move.torrent_id for move in plan.torrents],
             actor=actor(),
-            reason=reason,
+            reason=wishes.reason,
             retain=retain,
             undoes=undoes,
+            checks=to_json(wishes.checks),
         )
 
     # -- what every way of going on shares
@@ -155,9 +153,9 @@ class Runner:
         original = journal.find_run(self.ground.catalog, undoes) if undoes is not None else None
         commit = self._commit()
         if original is None:
-            self.checks.verify(plan, self._copying())
-            path_map = self.ground.layout.path_map
-            self.checks.verify_torrents(self.ground.client, plan, path_map, self._copying())
+            checks, path_map = checks_of(run.row), self.ground.layout.path_map
+            checks.verify(plan, self._copying())
+            checks.verify_torrents(self.ground.client, plan, path_map, self._copying())
             commit.finish(run, plan)
         else:
             commit.finish_undo(run, plan, original, plan_of(original.row))
@@ -310,7 +308,7 @@ class Runner:
         gatherer = Gatherer(self.ground.client, self._places_now(), self.ground.layout)
         now = look_for_undo(gatherer.look(whole=False), run, original)
         plan = plan_undo(original, now)
-        fresh = self._begin(plan, reason, self._retain(retain), undoes=run.run_id)
+        fresh = self._begin(plan, Wishes(retain=retain, reason=reason), undoes=run.run_id)
         lane = self._lane(fresh, plan)
         (ended,) = self._go([lane])
         return ended

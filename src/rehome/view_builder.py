@@ -46,6 +46,17 @@ def content_of(file: FileFact) -> Content | None:
 def views_of(torrents: Iterable[TorrentFact]) -> tuple[View, ...]:
     """One view for each save path on the pool; torrents on the very same path share theirs.
 
+    Raises as `claims_of`.
+    """
+    by_root: dict[Path, list[tuple[str, Content]]] = {}
+    for root, name, content in claims_of(torrents).values():
+        by_root.setdefault(root, []).append((name, content))
+    return tuple(View(root, tuple(sorted(by_root[root]))) for root in sorted(by_root))
+
+
+def claims_of(torrents: Iterable[TorrentFact]) -> Mapping[str, tuple[Path, str, Content]]:
+    """Save path, name and content of each path on the pool that torrents of one group want.
+
     Raises:
         Ambiguous: Two torrents want different bytes at one path, or a file where the other wants a
             directory.
@@ -54,33 +65,42 @@ def views_of(torrents: Iterable[TorrentFact]) -> tuple[View, ...]:
     for torrent in torrents:
         root = torrent.target_path
         assert root is not None  # blocked before
+        top = str(root)
         for file in torrent.files:
-            content = content_of(file)
-            assert content is not None  # blocked before
-            path = f"{root}/{file.name}"
+            assert file.sha256 is not None  # blocked before
+            content = (file.size, file.sha256)
+            path = f"{top}/{file.name}"
             first = claimed.setdefault(path, (root, file.name, content))
             if first[2] != content:
                 raise Ambiguous(
                     f"two torrents of the group want different bytes at {path}", Path(path)
                 )
     _refuse_files_as_folders(claimed.keys())
-    by_root: dict[Path, list[tuple[str, Content]]] = {}
-    for root, name, content in claimed.values():
-        by_root.setdefault(root, []).append((name, content))
-    return tuple(View(root, tuple(sorted(by_root[root]))) for root in sorted(by_root))
+    return claimed
 
 
 def _refuse_files_as_folders(paths: Set[str]) -> None:
     """Raises `Ambiguous` where one path is a file and has another one below it."""
+    if paths.isdisjoint(_folders_above(paths)):
+        return
     folders: dict[str, str] = {}  # with a path below each
     for path in sorted(paths):
         folder = path.rpartition("/")[0]
         while folder and folder not in folders:
             folders[folder] = path
             folder = folder.rpartition("/")[0]
-    if both := sorted(folders.keys() & paths):
-        below = folders[both[0]]
-        raise Ambiguous(f"{below} would have to lie below a file", Path(below))
+    below = folders[min(folders.keys() & paths)]
+    raise Ambiguous(f"{below} would have to lie below a file", Path(below))
+
+
+def _folders_above(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for deepest in {path.rpartition("/")[0] for path in paths}:
+        folder = deepest
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def links_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,11 @@ def check(catalog: Catalog, paths: list[Path]) -> None:
             assert steady.shown(place.device_id, place.relpath) == plain.shown(
                 place.device_id, place.relpath
             )
+            shown = plain.abspath(place)
+            texts = steady.texts_of(place.device_id, [place.relpath])
+            assert texts == [None if shown is None else str(shown)], path
+            if not os.path.lexists(path):
+                assert steady.device_where_absent(str(path)) == place.device_id, path
 
 
 def test_files_folders_symlinks_and_what_is_missing(catalog: Catalog, tree: Path) -> None:
@@ -99,6 +105,17 @@ def test_a_mount_that_comes_near_is_noticed(catalog: Catalog, tree: Path, point:
     with bind(source, place):
         assert not steady.is_steady()
     assert steady.is_steady()
+
+
+@pytest.mark.root
+def test_a_mount_at_a_folder_that_was_not_there_is_noticed(catalog: Catalog, tree: Path) -> None:
+    _, steady = both(catalog)
+    steady.find(tree / "a/b")
+    steady.device_where_absent(str(tree / "a/b/new"))
+    (tree / "a/b/new").mkdir()
+    assert steady.is_steady()
+    with tmpfs(tree / "a/b/new"):
+        assert not steady.is_steady()
 
 
 @pytest.mark.root

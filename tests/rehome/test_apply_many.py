@@ -17,8 +17,9 @@ from tests.support.relocating import (
 )
 
 from hashall.catalog.runs import RunStatus
+from rehome.batch import Scope
 from rehome.executor import RolledBack
-from rehome.model import Plan, Relocate, StartTorrents, Step, StopTorrents
+from rehome.model import Direction, Plan, Relocate, StartTorrents, Step, StopTorrents
 from rehome.outcome import Outcome, Watch, Wishes
 from rehome.pace import Throttle, Window
 from rehome.planning import StalePlan
@@ -222,6 +223,44 @@ def test_an_interruption_takes_back_what_has_not_committed(
     assert statuses(lab) == [RunStatus.ROLLED_BACK] * 3
 
 
+# -- what one group brings and another one has too
+
+
+@pytest.mark.parametrize(("floor", "groups"), [("10KiB", 2), ("0", 1)])
+def test_a_small_file_that_two_releases_have_does_not_make_one_group_of_them(
+    lab: SimulatedLab, monkeypatch: pytest.MonkeyPatch, floor: str, groups: int
+) -> None:
+    """The second one is planned again when the first one has brought the file to the pool."""
+    monkeypatch.setattr("rehome.lanes.MOST_TOGETHER", 1)
+    nfo = b"greetings from the group"
+    two = [lab.seed(name, {f"{name}.mkv": 50_000, "group.nfo": nfo}) for name in ("One", "Two")]
+    lab.look()
+    with lab.app(REHOME_REUSE_FLOOR=floor) as app:
+        made = app.plan_batch(Scope(all_eligible=True, limit=9), Direction.DEMOTE)
+        assert not app.apply_all(made.executable, wishes(), Watch()).failed
+    names = [lab.pool_seeding / name / "group.nfo" for name in ("One", "Two")]
+    assert [path.read_bytes() for path in names] == [nfo] * 2
+    assert len({path.stat().st_ino for path in names}) == groups
+    lab.look()
+    with lab.app() as app:
+        assert len({app.catalog.payloads.group_of(torrent) for torrent in two}) == groups
+
+
+def test_a_large_file_that_two_releases_have_is_copied_once(
+    lab: SimulatedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rehome.lanes.MOST_TOGETHER", 1)
+    track = bytes(range(256)) * 100
+    for name in ("One", "Two"):
+        lab.seed(name, {f"{name}.mkv": 50_000, "track.flac": track})
+    lab.look()
+    with lab.app() as app:
+        made = app.plan_batch(Scope(all_eligible=True, limit=9), Direction.DEMOTE)
+        assert not app.apply_all(made.executable, wishes(), Watch()).failed
+    inodes = {(lab.pool_seeding / name / "track.flac").stat().st_ino for name in ("One", "Two")}
+    assert len(inodes) == 1
+
+
 # -- looking once more before the commit
 
 
@@ -243,6 +282,38 @@ def test_what_is_checked_before_the_commit_and_differs_takes_the_run_back(
     assert isinstance(done.failed[0].error, RolledBack)
     assert isinstance(done.failed[0].error.__cause__, WrongBytes)
     assert sides(lab) == ["stash"] * 3
+
+
+@pytest.mark.parametrize(
+    "checks", [Checks(spot_check=9), Checks(verify_hash=True), Checks(pieces=True)]
+)
+def test_a_run_that_is_resumed_is_checked_as_its_apply_was_asked_to(
+    lab: SimulatedLab, plans: list[Plan], checks: Checks
+) -> None:
+    """The flags are in the journal: whoever resumes need not know them."""
+    placed = lab.pool_seeding / "films/one/one.mkv"
+    with killed_in(len(plans[0].steps) - 1, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(checks=checks), Watch())
+
+    def spoil(_step: Step) -> None:
+        if placed.exists():
+            placed.write_bytes(bytes(50_000))
+
+    with failing(StartTorrents, spoil), lab.app() as app:
+        (ended,) = app.resume_all(app.open_runs(), Watch())
+    assert isinstance(ended.error, RolledBack)
+    assert isinstance(ended.error.__cause__, WrongBytes)
+    assert sides(lab) == ["stash"] * 3
+
+
+def test_a_run_that_was_not_to_be_checked_is_resumed_without(
+    lab: SimulatedLab, plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with killed_in(len(plans[0].steps) - 1, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(), Watch())
+    monkeypatch.setattr("rehome.verify.verify_bytes", None)
+    with lab.app() as app:
+        assert [item.error for item in app.resume_all(app.open_runs(), Watch())] == [None]
 
 
 @pytest.mark.parametrize("checks", [Checks(spot_check=9), Checks(pieces=True)])

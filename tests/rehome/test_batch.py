@@ -28,6 +28,7 @@ from rehome.model import Direction, Plan, Verdict
 from rehome.planner import plan_group
 from rehome.planning import check_scope
 from seedkeep.errors import Misused
+from seedkeep.setting_types import SaveRule
 
 DEMOTE = Direction.DEMOTE
 ALL = Scope(all_eligible=True, limit=1000)
@@ -106,6 +107,35 @@ def test_two_groups_never_go_to_the_same_place() -> None:
     assert codes(stays) == ["target-conflict"]
     assert stays.blockers[0].paths == (f"{POOL}/F1/film.mkv",)
     assert torrent_id(1) in stays.blockers[0].sentence
+
+
+def test_two_groups_never_share_a_folder_of_their_own() -> None:
+    """What both would place in it differs; each would find the other's files there, as foreign."""
+    one, two = group(1, 60), group(2, 50)
+    moves = tuple(
+        replace(move, root_name="F1", file_names=("F1/bonus.mkv",)) for move in two.torrents
+    )
+    made = batch(one, replace(two, torrents=moves))
+    (stays,) = [plan for plan in made.groups if plan.verdict is Verdict.BLOCK]
+    assert (asked([stays]), codes(stays)) == ([2], ["target-conflict"])
+    assert stays.blockers[0].paths == (f"{POOL}/F1",)
+
+
+def test_two_folders_of_one_name_that_a_rule_brings_together_do_not_go_in_one_batch(
+    scene: Stage,
+) -> None:
+    films = scene.pool_seeding / "films"
+    scene.save_paths = tuple(SaveRule(stash=scene.seeding / name, pool=films) for name in "ab")
+    ids = [
+        scene.seed(1, {"Film/1.mkv": "one " * 9}, save_path=scene.seeding / "a"),
+        scene.seed(2, {"Film/2.mkv": "two"}, save_path=scene.seeding / "b"),
+    ]
+    scene.look()
+    assert {scene.plan(torrent).verdict for torrent in ids} == {Verdict.MOVE}
+    made = scene.batch(all_eligible=True, limit=9)
+    assert decisions(made) == {1: "MOVE", 2: "BLOCK"}
+    assert codes(made.groups[1]) == ["target-conflict"]
+    assert made.groups[1].blockers[0].paths == (str(films / "Film"),)
 
 
 def test_no_group_that_stays_has_a_step() -> None:

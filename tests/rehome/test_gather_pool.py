@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from tests.support.facts_builder import codes, paths, steps
@@ -21,7 +20,7 @@ def test_an_empty_pool_has_nothing_and_needs_every_folder(scene: Stage) -> None:
     scene.look()
     made = scene.facts(film)
     assert (made.reusable, made.foreign) == ((), ())
-    assert [target.exists for target in made.target_files] == [False, False]
+    assert made.target_files == ()
     films = scene.pool_seeding / "films"
     assert made.new_dirs == (str(films / "Film/extras"), str(films / "Film"), str(films))
     (staging,) = steps(scene.plan(film), MakeStaging)
@@ -325,7 +324,5 @@ def test_the_pools_own_folders_may_be_symlinks_of_the_user(scene: Stage) -> None
     (scene.pool_seeding / "films").symlink_to(real)
     film = scene.seed(1, FILM, save_path=scene.seeding / "films")
     scene.look()
-    assert Path(scene.facts(film).target_files[0].path).parent == (
-        scene.pool_seeding / "films/Film"
-    )
+    assert scene.facts(film).new_dirs == (str(scene.pool_seeding / "films/Film"),)
     assert scene.plan(film).verdict is Verdict.MOVE

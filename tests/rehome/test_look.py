@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,29 @@ def test_a_survey_asks_the_client_for_no_list_of_what_is_as_the_last_sync_saw_it
     scene.client.change(film, save_path=str(scene.seeding / "other"))
     survey(scene.gatherer(), Direction.DEMOTE)
     assert scene.client.asked_for_files == [film]
+
+
+def test_a_survey_looks_at_each_path_once(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tens of thousands of torrents it is these looks that take the time."""
+    for number in range(12):
+        name = f"Film{number}"
+        scene.seed(number + 1, {f"{name}/film.mkv": name, f"{name}/extras/cut.mkv": f"c{number}"})
+        if number % 3 == 0:
+            scene.write(scene.pool_seeding / f"{name}/film.mkv", name)
+    scene.look()
+    looks: Counter[str] = Counter()
+    lstat = os.lstat
+
+    def counted(path: str | Path, **more: int) -> os.stat_result:
+        looks[str(path)] += 1
+        return lstat(path, **more)
+
+    monkeypatch.setattr(os, "lstat", counted)
+    survey(scene.gatherer(), Direction.DEMOTE)
+    on_stash = {n for path, n in looks.items() if path.startswith(f"{scene.seeding}/Film")}
+    on_pool = {n for path, n in looks.items() if path.startswith(f"{scene.pool_seeding}/Film")}
+    assert on_stash == {1}
+    assert on_pool == {1, 2, 3}  # only what is there already is looked at more closely
 
 
 def test_a_file_that_the_client_renamed_is_found_under_its_new_name(scene: Stage) -> None:

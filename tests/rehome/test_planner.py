@@ -9,6 +9,7 @@ from tests.support.facts_builder import (
     facts,
     file,
     inode_of,
+    layout,
     link,
     lying,
     reusable,
@@ -51,6 +52,41 @@ def test_of_several_copies_on_the_pool_the_first_is_reused() -> None:
     known = facts(reusable=(reusable("/pool/seeding/a"), reusable("/pool/seeding/b")))
     (reuse,) = steps(plan(known), VerifyReuse)
     assert [witness.path for witness in reuse.files] == ["/pool/seeding/a"]
+
+
+def floor_of(size: int, known: Facts) -> tuple[list[str], list[str]]:
+    """(sources copied, paths on the pool reused) under this floor."""
+    made = plan_group(known, layout(reuse_floor=size))
+    copied = [copy.source for step in steps(made, FillPayload) for copy in step.copies]
+    assert made.bytes_to_copy == sum(
+        c.seen.size for s in steps(made, FillPayload) for c in s.copies
+    )
+    return copied, [file.path for step in steps(made, VerifyReuse) for file in step.files]
+
+
+def test_a_small_file_of_another_payload_is_copied_so_that_the_groups_stay_two() -> None:
+    release = torrent(
+        1, [file("F/film", "f", 9000), file("F/nfo", "n", 9), file("F/track", "t", 500)]
+    )
+    known = facts(release, reusable=(reusable("/pool/a", "n", 9), reusable("/pool/b", "t", 500)))
+    film, nfo, track = (str(STASH / "F" / name) for name in ("film", "nfo", "track"))
+    assert floor_of(0, known) == ([film], ["/pool/a", "/pool/b"])
+    assert floor_of(9, known) == ([film], ["/pool/a", "/pool/b"])
+    assert floor_of(10, known) == ([film, nfo], ["/pool/b"])
+    assert floor_of(501, known) == ([film, nfo, track], [])
+
+
+def test_a_payload_that_is_on_the_pool_as_a_whole_is_reused_to_its_smallest_file() -> None:
+    release = torrent(1, [file("F/film", "f", 9000), file("F/nfo", "n", 9)])
+    known = facts(release, reusable=(reusable("/pool/a", "f", 9000), reusable("/pool/b", "n", 9)))
+    assert floor_of(10**6, known) == ([], ["/pool/a", "/pool/b"])
+
+
+def test_a_small_file_that_lies_in_its_own_place_is_taken() -> None:
+    release = torrent(1, [file("F/film", "f", 9000), file("F/nfo", "n", 9)])
+    known = facts(release, reusable=(reusable("/pool/elsewhere", "n", 9),))
+    there = with_targets(known, lying(f"{POOL}/F/nfo", "n", 9))
+    assert floor_of(10**6, there) == ([str(STASH / "F/film")], [f"{POOL}/F/nfo"])
 
 
 def test_names_that_nobody_knows_keep_the_bytes_on_stash() -> None:

@@ -14,6 +14,7 @@ from tests.support.random_facts import groups, promotions
 
 from rehome import planfile
 from rehome.batch import Scope, make_batch
+from rehome.config import Layout
 from rehome.facts import Facts, TorrentFact
 from rehome.model import (
     Adopt,
@@ -54,9 +55,9 @@ ANY = st.one_of(groups(), promotions())
 MOVABLE = st.one_of(groups(may_block=False), promotions(may_block=False))
 
 
-def movable(known: Facts) -> Plan:
+def movable(known: Facts, layout: Layout = LAYOUT) -> Plan:
     """The plan of a group that nothing keeps on stash."""
-    made = plan_group(known, LAYOUT)
+    made = plan_group(known, layout)
     assume(made.verdict in (Verdict.MOVE, Verdict.REUSE))
     return made
 
@@ -94,17 +95,20 @@ def test_every_plan_survives_its_file(known: Facts) -> None:
     assert planfile.loads(planfile.dumps(made)) == made
 
 
-@given(MOVABLE)
-def test_each_content_is_copied_at_most_once_and_never_when_the_pool_has_it(known: Facts) -> None:
-    made = movable(known)
+@given(MOVABLE, st.sampled_from([0, 0, 1, 20, 10**9]))
+def test_each_content_is_copied_at_most_once_and_only_what_the_pool_lacks_or_is_too_small(
+    known: Facts, floor: int
+) -> None:
+    made = movable(known, replace(LAYOUT, reuse_floor=floor))
     copies = [c for step in steps(made, FillPayload) for c in step.copies]
     copied = Counter((c.seen.size, c.sha256) for c in copies)
     assert set(copied.values()) <= {1}
-    on_pool = {(r.size, r.sha256) for r in known.reusable}
-    on_pool |= {(t.seen.size, t.sha256 or "") for t in known.target_files if t.seen}
-    assert not copied.keys() & on_pool
     wanted = {(f.size, f.sha256) for t in known.torrents for f in t.files}
-    assert copied.keys() == wanted - on_pool
+    in_place = {(t.seen.size, t.sha256 or "") for t in known.target_files if t.seen}
+    elsewhere = {(r.size, r.sha256) for r in known.reusable}
+    whole = wanted <= in_place | elsewhere or known.direction is Direction.PROMOTE
+    taken = {(size, sha256) for size, sha256 in elsewhere if whole or size >= floor}
+    assert copied.keys() == wanted - in_place - taken
     assert made.bytes_to_copy == sum(size for size, _ in copied)
     assert (made.verdict is Verdict.MOVE) == bool(copied)
 

@@ -42,6 +42,7 @@ class Lab:
                         "pool_seeding_root": str(self.pool_seeding),
                         "library_roots": [str(self.media)],
                         "space_margin": "1MiB",
+                        "reuse_floor": "10KiB",
                         "switch_timeout": "30s",
                     },
                 }

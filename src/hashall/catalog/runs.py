@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +75,7 @@ class RunRow:
     bytes_freed: int | None
     note: str
     undoes: int | None = None  # the committed run that this one takes back
+    checks: dict[str, Any] = field(default_factory=dict)  # what to read again before the commit
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class RunTable:
         reason: str,
         retain_s: int,
         undoes: int | None = None,
+        checks: dict[str, Any] | None = None,
     ) -> int:
         """Write a run with all its steps; durable when this returns."""
         now = clock.iso(clock.now())
@@ -100,10 +102,14 @@ class RunTable:
             self.db.execute(
                 """
                 INSERT INTO runs
-                       (kind, plan_id, plan, status, actor, reason, retain_s, started_at, undoes)
-                VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?)
+                       (kind, plan_id, plan, status, actor, reason, retain_s, started_at, undoes,
+                        checks)
+                VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?)
                 """,
-                (kind, plan_id, json.dumps(plan), actor, reason, retain_s, now, undoes),
+                (
+                    *(kind, plan_id, json.dumps(plan), actor, reason, retain_s, now, undoes),
+                    json.dumps(checks or {}),
+                ),
             )
             run_id = self.db.last_insert_rowid()
             self.db.executemany(
@@ -247,4 +253,5 @@ def _run(row: Row) -> RunRow:
         bytes_freed=row["bytes_freed"],
         note=row["note"],
         undoes=row["undoes"],
+        checks=json.loads(row["checks"]),
     )
