@@ -5,11 +5,13 @@ What the job does is put into what it sees, so that the next rule, and a dry run
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 from qbt_rules.disk import Disk
+from qbt_rules.language.fields import FIELDS, Kind
 from qbt_rules.language.values import Unknown, Value
 from seedkeep.errors import SeedError, Unreachable
 from seedkeep.torrent_client import NoSuchTorrent
@@ -34,6 +36,8 @@ _LISTS: dict[str, Callable[[DetailedClient, str], list[Details]]] = {
     "webseeds": lambda client, torrent_id: [{"url": url} for url in client.webseeds(torrent_id)],
 }
 _DISK = frozenset({"payload", "links", "space"})
+_NUMERIC = {Kind.NUMBER, Kind.BYTES, Kind.SPEED, Kind.SECONDS}
+_NUMBERS = frozenset(name for name, row in FIELDS.items() if row.kind in _NUMERIC)
 
 
 class Torrent:
@@ -57,7 +61,10 @@ class Torrent:
             return self._known[field]
         except KeyError:
             family, _, name = field.partition(".")
-            found = self._known[field] = self._ask(family, name)
+            found = self._ask(family, name)
+            if field in _NUMBERS and not _may_be_compared(found):
+                found = Unknown(f"qBittorrent says {found!r} for {name}, which is no number")
+            self._known[field] = found
             return found
 
     def put(self, field: str, value: Value) -> None:
@@ -103,6 +110,13 @@ class World:
         self.client, self.disk, self.now = client, disk, now
         self.torrents = {row["hash"]: Torrent(row, self) for row in client.listed(ids)}
         self._once: dict[str, Details | Unknown] = {}
+        self._folders: dict[str, tuple[str, ...]] = {}
+
+    def managed_folders(self, category: str) -> tuple[str, ...]:
+        """See `DetailedClient.managed_folders`; asked once for each category."""
+        if category not in self._folders:
+            self._folders[category] = self.client.managed_folders(category)
+        return self._folders[category]
 
     def drop(self, ids: Iterable[str]) -> None:
         """These are gone."""
@@ -143,6 +157,13 @@ class World:
                 said = {"version": version.app, "api_version": api}
                 self._once[family] = {**self.client.preferences(), **said}
         return self._once[family]
+
+
+def _may_be_compared(found: Value) -> bool:
+    """Not with true, which would count as 1, nor NaN, which is unlike everything, itself too."""
+    if isinstance(found, list | tuple):
+        return all(map(_may_be_compared, found))
+    return not isinstance(found, bool) and (not isinstance(found, float) or math.isfinite(found))
 
 
 def _said(row: Details, name: str) -> Value:

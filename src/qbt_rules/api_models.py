@@ -27,6 +27,8 @@ MOST_OFFSET = 1_000_000_000
 LONGEST_CONTEXT = 100
 HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 CONTEXT = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_CONTEXT}}}")
+LONGEST_RULE = 200
+RULE = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_RULE}}}")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -46,6 +48,12 @@ def _context(given: str) -> str:
             f"context must be 1 to {LONGEST_CONTEXT} characters without control characters;"
             " leave it out for none"
         )
+    return given
+
+
+def _rule(given: str) -> str:
+    if not RULE.fullmatch(given):
+        raise ValueError(f"rule must be 1 to {LONGEST_RULE} characters without control characters")
     return given
 
 
@@ -86,19 +94,28 @@ Context = Annotated[
         description="A context; any name.",
     ),
 ]
-Hash = Annotated[
-    str | None,
-    BeforeValidator(_hash),
-    _schema(
-        type="string",
-        pattern="^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$",
-        description="A torrent: its id, v1 or v2 infohash.",
-    ),
-]
+_HASH_SCHEMA = _schema(
+    type="string",
+    pattern="^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$",
+    description="A torrent: its id, v1 or v2 infohash.",
+)
+Hash = Annotated[str | None, BeforeValidator(_hash), _HASH_SCHEMA]
+NeededHash = Annotated[str, BeforeValidator(_hash), _HASH_SCHEMA]
 Truth = Annotated[
     bool,
     BeforeValidator(_truth),
     _schema(type="boolean", description="Change nothing, tell what would be done."),
+]
+RuleName = Annotated[
+    str | None,
+    BeforeValidator(_rule),
+    _schema(
+        type="string",
+        minLength=1,
+        maxLength=LONGEST_RULE,
+        pattern=r"^[^\u0000-\u001f\u007f]+$",
+        description="Only the rule of this name.",
+    ),
 ]
 Status = Annotated[
     JobStatus | None,
@@ -135,6 +152,12 @@ class ExecuteQuery(Query):
     dry_run: Truth = False
 
 
+class ExplainQuery(Query):
+    hash: NeededHash
+    context: Context = None
+    rule: RuleName = None
+
+
 class ListQuery(Query):
     status: Status = None
     context: Context = None
@@ -161,7 +184,10 @@ def read_query(kind: type[Q], given: MultiDict[str, str]) -> Q:
     try:
         query = kind.model_validate(values)
     except ValidationError as why:
-        reasons += [str(error["ctx"]["error"]) for error in why.errors()]
+        reasons += [
+            str(error["ctx"]["error"]) if "ctx" in error else f"{error['loc'][0]} is needed"
+            for error in why.errors()
+        ]
     if reasons:
         raise BadQuery("; ".join(dict.fromkeys(reasons)))
     return query
@@ -307,13 +333,41 @@ class VersionAnswer(BaseModel):
     api_version: str
     qbittorrent_api_version: str
     build_date: str | None
-    git_commit: str | None
+    git_commit: Annotated[str, Field(examples=["unknown"])]
 
 
 class Reloaded(BaseModel):
     status: Annotated[str, Field(examples=["reloaded"])]
     rules: int
     warnings: list[str]
+
+
+class ConditionExplained(BaseModel):
+    """A part of a condition; `verdict` null is unknown, for the `reason` given."""
+
+    text: Annotated[str, Field(examples=["info.ratio >= 2.0"])]
+    place: Annotated[str, Field(examples=["rules.yml:12:7"])]
+    verdict: bool | None
+    seen: Any
+    reason: str
+    decided: bool
+    parts: list[ConditionExplained]
+
+
+class RuleExplained(BaseModel):
+    """`runs`: it is enabled and a job of that context runs it."""
+
+    rule: str
+    place: str
+    enabled: bool
+    contexts: list[str]
+    runs: bool
+    condition: ConditionExplained
+
+
+class ExplainAnswer(BaseModel):
+    hash: str
+    rules: list[RuleExplained]
 
 
 class Pong(BaseModel):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from importlib import metadata
 from typing import Any, TypeVar, get_type_hints
 
 from flask import Response, current_app, request
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import BaseModel
 
-import seedkeep
 from qbt_rules import api_answers
 from qbt_rules.api_models import (
     Cancelled,
     ErrorAnswer,
     ExecuteQuery,
+    ExplainAnswer,
+    ExplainQuery,
     Health,
     JobDetail,
     JobList,
@@ -31,12 +33,15 @@ from qbt_rules.api_models import (
     VersionAnswer,
     read_query,
 )
-from qbt_rules.build import build_info
 from qbt_rules.checks import InvalidRules
 from qbt_rules.health import health_report
 from qbt_rules.metrics import CONTENT_TYPE, metrics_page
 from qbt_rules.queue_manager import NoSuchJob
 from qbt_rules.server import SECURITY, failure, json_response, service
+from seedkeep import console
+from seedkeep.build import this_build
+from seedkeep.errors import Unreachable
+from seedkeep.torrent_client import NoSuchTorrent
 
 api = APIBlueprint("api", __name__)
 V = TypeVar("V", bound=Callable[..., Any])
@@ -167,7 +172,47 @@ def health() -> Response:
 )
 @checked
 def version() -> Response:
-    return json_response({"version": seedkeep.__version__, "api_version": "1.0", **build_info()})
+    return json_response(_versions())
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    """They do not change while a process lives, and anybody may ask."""
+    build = this_build()
+    return {
+        "version": build.version,
+        "api_version": "1.0",
+        "qbittorrent_api_version": metadata.version("qbittorrent-api"),
+        "build_date": build.date,
+        "git_commit": build.commit,
+    }
+
+
+@api.get(
+    "/api/explain",
+    operation_id="explain",
+    summary="Why each rule would or would not act on a torrent",
+    description="The tree of conditions: each value seen, each verdict, and which parts decided."
+    " Asks qBittorrent and the catalog at once; no job is queued, nothing is changed.",
+    responses={"200": ExplainAnswer, **BAD, "404": ErrorAnswer, "422": RulesError, **ERRORS},
+    security=SECURITY,
+)
+@checked
+def explain(query: ExplainQuery) -> Response:
+    here = service()
+    client = here.client.look()
+    if client.version is None:  # one more login could be the one that gets this address banned
+        return failure(503, "Service Unavailable", f"qBittorrent is out of reach: {client.problem}")
+    try:
+        here.rules.read()
+        found = here.explain(query.hash, query.context, query.rule)
+    except InvalidRules as why:
+        return failure(422, "Invalid Rules", why.brief, errors=list(why.reasons))
+    except NoSuchTorrent as why:
+        return failure(404, "Not Found", why.brief)
+    except Unreachable as why:
+        return failure(503, "Service Unavailable", why.brief)
+    return json_response({"hash": query.hash, "rules": console.plain(found)})
 
 
 @api.post(

@@ -30,6 +30,11 @@ class Deed:
 class Disk(Protocol):
     """Every method may raise `SeedError`; a question that cannot be answered is `Unknown`."""
 
+    @property
+    def knows_places(self) -> bool:
+        """False: nobody has said what stash and pool are, so there is no border to guard."""
+        ...
+
     def close(self) -> None: ...
 
     def value(self, torrent_id: str, name: str, save_path: str) -> Value:
@@ -88,6 +93,10 @@ class NoDisk:
     """A `Disk` where nothing is known."""
 
     why: str = field(default=NO_CATALOG)
+
+    @property
+    def knows_places(self) -> bool:
+        return False
 
     def close(self) -> None:
         return

@@ -109,6 +109,24 @@ def _set_category(client: DetailedClient, torrents: Sequence[Torrent], params: P
     client.set_category(ids_of(torrents), params["category"])
 
 
+def _show_category(torrent: Torrent, params: Params) -> None:
+    torrent.put("info.category", params["category"])
+    _show_managed(torrent)
+
+
+def _show_management(torrent: Torrent, params: Params) -> None:
+    torrent.put("info.auto_tmm", params["enabled"])
+    _show_managed(torrent)
+
+
+def _show_managed(torrent: Torrent) -> None:
+    """A managed torrent goes to its category's folder when either was changed."""
+    if torrent.value("info.auto_tmm") is True:
+        for name in ("save_path", "content_path", "download_path"):
+            torrent.put(f"info.{name}", Unknown("it follows its category"))
+        torrent.forget("payload", "links", "space")
+
+
 # -- limits
 
 
@@ -216,7 +234,7 @@ EFFECTS: dict[str, Effect] = {
     "set_category": Effect(
         lambda torrent, params: _is(torrent, "info.category", params["category"]),
         _set_category,
-        lambda torrent, params: torrent.put("info.category", params["category"]),
+        _show_category,
     ),
     "add_tag": Effect(
         lambda torrent, params: set(params["tags"]) <= _tags(torrent),
@@ -247,7 +265,7 @@ EFFECTS: dict[str, Effect] = {
     "set_auto_management": Effect(
         lambda torrent, params: _is(torrent, "info.auto_tmm", params["enabled"]),
         lambda client, some, params: client.set_auto_management(ids_of(some), params["enabled"]),
-        lambda torrent, params: torrent.put("info.auto_tmm", params["enabled"]),
+        _show_management,
     ),
     "queue_top": _queue(QueueMove.TOP),
     "queue_up": _queue(QueueMove.UP),

@@ -15,6 +15,7 @@ from qbt_rules.disk import Deed
 from qbt_rules.effects import EFFECTS, Effect, ids_of
 from qbt_rules.language.conditions import Explained, compile_condition, explain
 from qbt_rules.language.values import Action, Rule, RuleBook
+from qbt_rules.managed import MANAGING, why_not_manage
 from qbt_rules.patience import Stopped
 from qbt_rules.record import Outcome, Record
 from seedkeep.errors import SeedError
@@ -92,7 +93,7 @@ class RuleRun:
             effect.shown(torrent, action.params)
         if action.type == "delete_torrent":
             self.world.drop(ids_of(done))
-        if done and action.type in ("delete_torrent", "set_location", "set_category"):
+        if done and action.type in ("delete_torrent", "set_location", *MANAGING):
             self.world.disk.forget()
 
     def _allowed(
@@ -174,6 +175,8 @@ class RuleRun:
                 return "it is under automatic management; switch that off first"
             if other := self.world.disk.needed_by_other(torrent.torrent_id):
                 return f"{other} needs the same files; rehome moves both"
+        if action.type in MANAGING:
+            return why_not_manage(self.world, torrent, action)
         if action.type == "delete_torrent" and action.params["delete_files"]:
             return self.world.disk.why_not_delete(
                 torrent.torrent_id,

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hashall.catalog import Catalog, open_catalog
+from hashall.catalog.verifications import VerificationTable
 from hashall.devices import link_counts_are_true
 from hashall.domain import Domain
 from hashall.links import prove
@@ -20,7 +21,7 @@ from hashall.lock import exclusive
 from hashall.model import LinkVerdict, Payload, Place, TorrentFileOnDisk, TorrentInstance
 from hashall.pathing import MountTable
 from hashall.payload_sync import sync
-from hashall.payload_verify import pieces_of_torrent
+from hashall.payload_verify import pieces_of_torrent, remember_pieces
 from hashall.places import Places
 from hashall.qbittorrent import PathMap, stamp_at
 from hashall.scan import ScanOptions, scan
@@ -34,6 +35,7 @@ from rehome.model import Direction, Plan, Verdict
 from rehome.outcome import Ended, Watch, Wishes
 from rehome.planner import plan_group
 from rehome.runner import Runner
+from seedkeep import clock
 from seedkeep import settings_table as table
 from seedkeep.errors import SeedError
 from seedkeep.settings import Settings, load
@@ -66,6 +68,11 @@ class SeedData:
     catalog: Catalog
     connect: Callable[[], TorrentClient]
     _links: dict[str, LinksOfTorrent] = field(default_factory=dict)
+
+    @property
+    def knows_places(self) -> bool:
+        roots = (table.STASH_SEEDING_ROOT, table.POOL_SEEDING_ROOT)
+        return all(self.settings.get(root) is not None for root in roots)
 
     def close(self) -> None:
         self.catalog.db.close()
@@ -143,9 +150,21 @@ class SeedData:
             "residency": lambda: self._residency(payload),
             "payload_hash": lambda: payload.payload_hash,
             "also_on": lambda: self._also_on(payload),
-            "verified_at": lambda: Unknown("the catalog does not keep when it was verified"),
+            "verified_at": lambda: self._verified_at(instance),
         }
         return tell[what]()
+
+    def _verified_at(self, instance: TorrentInstance) -> Value:
+        """The moment of the oldest of the last readings of its files."""
+        found = VerificationTable(self.catalog.db).of_torrent(instance.key)
+        if found.damaged:
+            return Unknown(f"{found.damaged} of its files had other bytes when last read")
+        if found.proved < found.files or found.oldest is None:
+            return Unknown(
+                f"{found.files - found.proved} of {found.files} files were not read since the scan;"
+                " hashall verify and payload verify do that"
+            )
+        return clock.parse_iso(found.oldest)
 
     def _residency(self, payload: Payload) -> str:
         place = Place(payload.device_id, payload.root_path)
@@ -198,11 +217,11 @@ class SeedData:
 
     def same_filesystem(self, one: str, other: str) -> bool | None:
         try:
-            here = self.places.known(self._path_map.to_ours(one))
-            there = self.places.find_missing(self._path_map.to_ours(other))
+            here = self.places.mounts.locate(self._path_map.to_ours(one))
+            there = self.places.mounts.locate_missing(self._path_map.to_ours(other))
         except (OSError, SeedError):
             return None
-        return here.device.device_id == there.device.device_id
+        return here.identity.fs_key == there.identity.fs_key
 
     # -- deeds
 
@@ -230,6 +249,7 @@ class SeedData:
                 break
             try:
                 report = pieces_of_torrent(self.client, torrent_id, self._path_map, sample)
+                remember_pieces(self.places, torrent_id, report)
             except (OSError, SeedError) as why:
                 deeds.append(Deed((torrent_id,), False, str(why), failed=True))
                 continue

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.qbt_rules.rules_stage import RulesStage, rules_stage
+from tests.support.rules_app import Answering, Api
 
+from qbt_rules.api_models import ExplainAnswer
+from qbt_rules.checks import ClientCheck
 from qbt_rules.cli import cli
 from qbt_rules.language.schema import rules_schema
 from seedkeep import console
+from seedkeep.errors import Unreachable
 
 RULES = """
 rules:
@@ -86,6 +91,47 @@ def test_a_torrent_that_is_not_there_is_an_error(
     stage: RulesStage, capsys: pytest.CaptureFixture[str], wanted: str, said: str
 ) -> None:
     assert said in asked(capsys, "explain", wanted, code=2)
+
+
+def test_the_api_tells_the_same_tree(stage: RulesStage, tmp_path: Path) -> None:
+    torrent_id = stage.add("A.Film")
+    (tmp_path / "api").mkdir()
+    with Api.opened(tmp_path / "api", explain=stage.engine().explain) as api:
+        answer = api.get(f"/api/explain?hash={torrent_id.upper()}&context=on_added")
+        told = ExplainAnswer.model_validate(answer)
+        assert told.model_dump() == answer
+        assert (told.hash, [rule.rule for rule in told.rules]) == (
+            torrent_id,
+            ["films", "off", "all"],
+        )
+        films, off, last = told.rules
+        assert (films.runs, films.contexts, films.condition.verdict) == (True, ["on_added"], False)
+        assert [part.verdict for part in films.condition.parts] == [True, False, None]
+        assert [part.decided for part in films.condition.parts] == [False, True, False]
+        assert films.condition.parts[0].seen == "A.Film"
+        assert "there is no catalog" in films.condition.parts[2].reason
+        assert (off.enabled, last.condition.verdict) == (False, True)
+        one = api.get(f"/api/explain?hash={torrent_id}&rule=all")
+        assert [rule["rule"] for rule in one["rules"]] == ["all"]
+
+
+def test_what_the_api_cannot_explain_is_an_error_of_its_own_kind(
+    stage: RulesStage, tmp_path: Path
+) -> None:
+    (tmp_path / "api").mkdir()
+    with Api.opened(tmp_path / "api", explain=stage.engine().explain) as api:
+        nobody = f"/api/explain?hash={'f' * 40}"
+        assert api.reason("GET", "/api/explain") == "hash is needed"
+        assert "64 hex digits" in api.reason("GET", "/api/explain?hash=film")
+        assert "control characters" in api.reason("GET", f"{nobody}&rule=%00")
+        assert "has no torrent" in api.reason("GET", nobody, 404)
+        assert api.ask("GET", nobody, key=None).status_code == 401
+        api.rules_file.write_text("rules: 7")
+        assert api.ask("GET", nobody).status_code == 422
+    answering = Answering(Unreachable("nobody answers"))
+    away = replace(api.service, client=ClientCheck(answering.connect))
+    refused = Api(api.queue, api.rules_file, away).reason("GET", nobody, 503)
+    assert refused == "qBittorrent is out of reach: nobody answers"
 
 
 def test_the_schema_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

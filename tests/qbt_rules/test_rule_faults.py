@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,29 @@ from seedkeep.torrent_client import LoginRefused, NoSuchTorrent
 def newer(tmp_path: Path) -> Iterator[RulesStage]:
     with rules_stage(tmp_path) as prepared:
         yield prepared
+
+
+# -- odd answers
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, True, False])
+def test_a_number_that_is_none_is_unknown_and_no_rule_acts_on_it(
+    newer: RulesStage, odd: float | bool
+) -> None:
+    for name in ("odd", "plain"):
+        newer.add(name)
+    rows: list[dict[str, Any]] = [dict(row) for row in newer.client.api.torrents_info()]
+    rows[0]["ratio"] = odd
+    newer.client.break_endpoint("torrents/info", json.dumps(rows))
+    rules = "".join(
+        f"  - {{name: '{how}', conditions: {{field: info.ratio, operator: '{how}', value: 1}},"
+        " actions: [stop]}\n"
+        for how in ("==", "!=", "<", ">=")
+    )
+    result = newer.run(f"rules:\n{rules}", dry_run=True)
+    assert {row["hash"] for row in result["actions"]} == {rows[1]["hash"]}
+    assert [entry["hash"] for entry in result["unknown"]] == [rows[0]["hash"]] * 4
+    assert f"qBittorrent says {odd!r} for ratio" in result["unknown"][0]["reasons"][0]
 
 
 # -- the disk

@@ -17,6 +17,7 @@ from tests.support.torrents import sibling
 from qbt_rules.disk import NoDisk
 from qbt_rules.language.values import Unknown
 from qbt_rules.seed_data import open_seed_data
+from seedkeep import clock
 
 FILM = {"film.mkv": 300_000, "film.nfo": 50}
 THE_RULE = """
@@ -110,6 +111,44 @@ def test_what_the_catalog_does_not_know_is_unknown(stage: DiskStage) -> None:
     disk.close()
     (stage.lab.seeding / "Film/film.mkv").unlink()
     assert stage.value(known, "links.verdict") == "unknown"
+
+
+def test_a_rule_sees_when_the_bytes_of_all_files_were_last_proved(stage: DiskStage) -> None:
+    torrent_id = stage.lab.seed("Film", FILM)
+    stage.lab.look()
+    film = stage.lab.seeding / "Film/film.mkv"
+    never = stage.value(torrent_id, "payload.verified_at")
+    assert "2 of 2 files were not read since the scan" in never.reason
+    stage.lab.run("hashall", "payload", "verify", torrent_id)
+    first = stage.value(torrent_id, "payload.verified_at")
+    assert 0 <= (clock.now() - first).total_seconds() < 60
+
+    rot(film)
+    stage.lab.run("hashall", "payload", "verify", torrent_id, expect=1)
+    rotten = stage.value(torrent_id, "payload.verified_at")
+    assert "1 of its files had other bytes when last read" in rotten.reason
+
+
+def test_pieces_prove_the_files_and_a_bad_one_takes_that_back(stage: DiskStage) -> None:
+    torrent_id = stage.lab.seed("Film", FILM)
+    stage.lab.look()
+    a_part = "{type: payload_verify, params: {sample: 5%}}"
+    assert stage.run(one("{}", a_part))["outcomes"] == {"done": 1}
+    assert isinstance(stage.value(torrent_id, "payload.verified_at"), Unknown)
+    assert stage.run(one("{}", "payload_verify"))["outcomes"] == {"done": 1}
+    condition = "{field: payload.verified_at, operator: newer_than, value: 1h}"
+    assert stage.run(one(condition, "stop"), dry_run=True)["rules_matched"] == 1
+    rot(stage.lab.seeding / "Film/film.mkv")
+    assert stage.run(one("{}", "payload_verify"))["outcomes"] == {"failed": 1}
+    assert isinstance(stage.value(torrent_id, "payload.verified_at"), Unknown)
+
+
+def rot(path: Path) -> None:
+    """Other bytes under the same size and times: only reading finds it."""
+    stamp = path.stat()
+    with path.open("r+b") as out:
+        out.write(b"\0rotten\0")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
 
 
 def test_a_payload_that_was_not_read_has_no_hash(stage: DiskStage) -> None:

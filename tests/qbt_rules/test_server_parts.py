@@ -1,10 +1,8 @@
-"""Small parts of the server: what systemd is told, the build, what a check remembers."""
+"""Small parts of the server: what a check remembers, settings, logs."""
 
 from __future__ import annotations
 
-import json
 import logging
-import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -13,43 +11,11 @@ from typing import Any
 import pytest
 from tests.support.rules_app import Answering
 
-from qbt_rules import build, checks, serve
+from qbt_rules import checks, serve
 from qbt_rules.checks import ClientCheck
 from qbt_rules.config import ENV_VARS, load_settings, open_queue, schedule
-from qbt_rules.service_manager import notify
 from qbt_rules.web_log import WebLog
 from seedkeep.errors import Misused
-
-
-@pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_where_it_listens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
-) -> None:
-    address = f"\0{tmp_path}" if abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(address)
-        monkeypatch.setenv("NOTIFY_SOCKET", address.replace("\0", "@"))
-        notify("READY=1")
-        assert listening.recv(100) == b"READY=1"
-
-
-@pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all"])
-def test_without_systemd_nothing_happens(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify("READY=1")
-
-
-def test_a_build_tells_its_date_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "build.json").write_text(
-        json.dumps({"build_date": "2026-11-21", "git_commit": "a"})
-    )
-    monkeypatch.setattr("qbt_rules.build.resources.files", lambda _: tmp_path)
-    build.build_info.cache_clear()
-    try:
-        found = build.build_info()
-    finally:
-        build.build_info.cache_clear()
-    assert (found["build_date"], found["git_commit"]) == ("2026-11-21", "a")
 
 
 def test_who_comes_while_qbittorrent_is_asked_does_not_wait() -> None:

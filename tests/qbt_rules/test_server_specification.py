@@ -47,5 +47,5 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
             env=environment(),
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 selected / 10 total" in done.stdout
+    assert "11 selected / 11 total" in done.stdout
     assert "Traceback" not in server.log

@@ -23,6 +23,10 @@ class ToldDisk(NoDisk):
     asked: list[tuple[str, Any]] = field(default_factory=list)
     error: SeedError | None = None
 
+    @property
+    def knows_places(self) -> bool:
+        return True
+
     def value(self, torrent_id: str, name: str, save_path: str) -> Value:
         if self.error:
             raise self.error

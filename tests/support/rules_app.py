@@ -74,6 +74,7 @@ class Api:
             keys=Keys(more.pop("keys", [KEY])),
             client=ClientCheck(answering.connect),
             rules=RulesCheck(rules_file),
+            explain=more.pop("explain", lambda *_: []),
             **more,
         )
         try:
