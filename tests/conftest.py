@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import coverage
 import pytest
 from hypothesis import settings
 
@@ -16,6 +19,10 @@ settings.load_profile("seedkeep")
 
 OWN_PREFIXES = ("HASHALL_", "REHOME_", "QBT_RULES_")
 COLOUR = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
+# Days with real clients and kills go through lines that smaller tests have been through.  Watching
+# them costs half of their time again, and a package that needs them for its coverage lacks tests.
+UNMEASURED = ("real", "chaos", "slow")
+PROCESSES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")  # what makes programs measured
 _made: list[Path] = []
 
 
@@ -35,3 +42,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     for home in _made:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    measuring = coverage.Coverage.current()
+    if measuring is None or not any(item.get_closest_marker(name) for name in UNMEASURED):
+        yield
+        return
+    with _unmeasured(measuring):
+        yield
+
+
+@contextmanager
+def _unmeasured(measuring: coverage.Coverage) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in PROCESSES if name in os.environ}
+    measuring.stop()
+    try:
+        yield
+    finally:
+        measuring.start()
+        os.environ.update(kept)

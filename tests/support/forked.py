@@ -55,17 +55,19 @@ def run(
     environ: Mapping[str, str],
     log: Path,
     kill_at: int | None = None,
+    of: str = "",
     counting: Path | None = None,
 ) -> Ended:
     """Run to the end, or until crossing number `kill_at` (from 0), where SIGKILL comes.
 
+    `of`: count only crossings of this name, like "fsops.move_files".
     `counting`: a file that gets the name of every crossing on a line.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the parent has threads
         child = os.fork()
     if child == 0:
-        _be_the_program(program, arguments, environ, log, _Watch(kill_at, counting))
+        _be_the_program(program, arguments, environ, log, _Watch(kill_at, of, counting))
     _, status = os.waitpid(child, 0)
     output = log.read_text(errors="replace")
     if os.WIFSIGNALED(status):
@@ -79,13 +81,15 @@ def run(
 class _Watch:
     """Counts crossings, writes them down, and ends the process at the chosen one."""
 
-    def __init__(self, kill_at: int | None, counting: Path | None) -> None:
-        self._left, self._counting = kill_at, counting
+    def __init__(self, kill_at: int | None, of: str, counting: Path | None) -> None:
+        self._left, self._of, self._counting = kill_at, of, counting
 
     def cross(self, name: str) -> None:
         if self._counting is not None:
             with self._counting.open("a") as out:
                 out.write(name + "\n")
+        if self._of not in ("", name):
+            return
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._left is not None:

@@ -402,7 +402,7 @@ def _taken_by_other(pid: int, port: int) -> bool:
 
 
 def _listening_inodes(port: int) -> set[str]:
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows = [line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
 
 
