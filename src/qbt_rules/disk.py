@@ -58,6 +58,10 @@ class Disk(Protocol):
         """Another torrent that has a file at the same path; "" when none is known."""
         ...
 
+    def has_files(self, torrent_id: str) -> bool | None:
+        """Whether anything of it lies on the disk; None when we may not see where that would be."""
+        ...
+
     def same_filesystem(self, one: str, other: str) -> bool | None:
         """Of two paths as the client names them; None when that is not known."""
         ...
@@ -119,6 +123,9 @@ class NoDisk:
 
     def needed_by_other(self, torrent_id: str) -> str:  # noqa: ARG002
         return ""
+
+    def has_files(self, torrent_id: str) -> bool | None:  # noqa: ARG002
+        return None
 
     def same_filesystem(self, one: str, other: str) -> bool | None:  # noqa: ARG002
         return None

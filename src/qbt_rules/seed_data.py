@@ -27,7 +27,7 @@ from hashall.qbittorrent import PathMap, stamp_at
 from hashall.scan import ScanOptions, scan
 from qbt_rules.disk import Deed, Disk, NoDisk
 from qbt_rules.language.values import Unknown, Value
-from qbt_rules.seed_data_guard import needed_by_other, why_not_delete
+from qbt_rules.seed_data_guard import has_files, is_seen, needed_by_other, why_not_delete
 from rehome.batch import EXECUTABLE, Scope, make_batch
 from rehome.config import Layout, layout_from
 from rehome.gather import Gatherer
@@ -215,13 +215,23 @@ class SeedData:
     def needed_by_other(self, torrent_id: str) -> str:
         return needed_by_other(self.client, self.places, self._path_map, torrent_id)
 
+    def has_files(self, torrent_id: str) -> bool | None:
+        return has_files(self.client, self._path_map, torrent_id, self._is_seen)
+
     def same_filesystem(self, one: str, other: str) -> bool | None:
+        target = self._path_map.to_ours(other)
+        if not self._is_seen(target):
+            return None
         try:
             here = self.places.mounts.locate(self._path_map.to_ours(one))
-            there = self.places.mounts.locate_missing(self._path_map.to_ours(other))
+            there = self.places.mounts.locate_missing(target)
         except (OSError, SeedError):
             return None
         return here.identity.fs_key == there.identity.fs_key
+
+    def _is_seen(self, path: Path) -> bool:
+        roots = (table.STASH_SEEDING_ROOT, table.POOL_SEEDING_ROOT)
+        return is_seen(path, [root for name in roots if (root := self.settings.get(name))])
 
     # -- deeds
 

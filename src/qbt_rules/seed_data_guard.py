@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from hashall.catalog.lookups import Lookups
@@ -14,6 +14,7 @@ from hashall.qbittorrent import PathMap, stamp_at
 from seedkeep.errors import SeedError
 from seedkeep.torrent_client import Torrent, TorrentClient
 
+UNFINISHED = ".!qB"  # what the client may put behind the name of such a file
 SYNC = "run hashall payload sync"
 
 
@@ -46,7 +47,8 @@ def why_not_delete(  # noqa: PLR0911  one way out for each thing that forbids it
     paths = {Place(file.device_id, file.path) for file in files}
     if name := _unsynced_neighbour(client, places, path_map, present, known, paths, going):
         return (
-            f"the torrent {name} needs these files, and the catalog does not know it there: {SYNC}"
+            f"the torrent {name} has these files, and the catalog does not know it there"
+            f" (unfinished, or not synced: {SYNC})"
         )
     # The client forgets a torrent at once and removes its files later: they are no copy any more.
     here = {torrent.torrent_id for torrent in present}
@@ -71,15 +73,57 @@ def why_not_delete(  # noqa: PLR0911  one way out for each thing that forbids it
 def needed_by_other(
     client: TorrentClient, places: Places, path_map: PathMap, torrent_id: str
 ) -> str:
-    """A torrent that has a file at the very path of one of this torrent's; "" for none."""
+    """A torrent that has a file at the very path of one of this torrent's; "" for none.
+
+    Both as the catalog knows this torrent and as the client lists it now.
+    """
     payloads = places.catalog.payloads
-    files = payloads.files_of(torrent_id)
-    for file in files:
-        if needs := _needed_by(places, file, {torrent_id}):
+    paths = {Place(file.device_id, file.path) for file in payloads.files_of(torrent_id)}
+    present = client.torrents()
+    for torrent in present:
+        if torrent.torrent_id == torrent_id:
+            top = path_map.to_ours(torrent.save_path)
+            listed = [_place_of(places, top / file.name) for file in client.files(torrent_id)]
+            paths.update(place for place in listed if place is not None)
+    for place in sorted(paths, key=lambda place: (place.device_id, place.relpath)):
+        if needs := _user_of(places, place, {torrent_id}):
             return needs
-    paths = {Place(file.device_id, file.path) for file in files}
-    known, present = payloads.instances(), client.torrents()
+    known = payloads.instances()
     return _unsynced_neighbour(client, places, path_map, present, known, paths, {torrent_id})
+
+
+def is_seen(path: Path, roots: Collection[Path]) -> bool:
+    """Whether a folder of ours is the client's, also one that is still to be made.
+
+    Above a folder that exists only in the client's container there is always one that exists
+    here, in the end /.  So what is not there counts only below a root that somebody named.
+    """
+    return path.is_dir() or any(root.is_dir() and path.is_relative_to(root) for root in roots)
+
+
+def has_files(
+    client: TorrentClient,
+    path_map: PathMap,
+    torrent_id: str,
+    seen: Callable[[Path], bool],
+) -> bool | None:
+    """Whether anything that a torrent lists is on the disk, finished or not; None: not to be seen.
+
+    `seen` tells of a folder of ours whether the client has the same one.
+    """
+    found = client.torrents([torrent_id])
+    if not found:
+        return None
+    folders = [found[0].save_path, *filter(None, [found[0].download_path])]
+    ours = [path_map.to_ours(folder) for folder in folders]
+    if not all(seen(folder) for folder in ours):
+        return None
+    return any(
+        os.path.lexists(folder / (file.name + suffix))
+        for file in client.files(torrent_id)
+        for folder in ours
+        for suffix in ("", UNFINISHED)
+    )
 
 
 def _is_not_as_catalogued(
@@ -122,7 +166,12 @@ def _unsynced_neighbour(  # noqa: PLR0917
     leaving: Collection[str],
 ) -> str:
     """A torrent at one of `paths` that the catalog does not know there."""
-    synced = {one.torrent_id: one.save_path for one in known if one.client == MAIN_CLIENT}
+    # A torrent without a payload is one whose files the catalog does not list: unfinished, missing.
+    synced = {
+        one.torrent_id: one.save_path
+        for one in known
+        if one.client == MAIN_CLIENT and one.payload_id is not None
+    }
     for torrent in present:
         place = path_map.to_ours(torrent.save_path)
         if torrent.torrent_id in leaving or synced.get(torrent.torrent_id) == str(place):
@@ -152,8 +201,12 @@ def _is_as_read(places: Places, file: TorrentFileOnDisk) -> bool:
 
 
 def _needed_by(places: Places, file: TorrentFileOnDisk, leaving: Collection[str]) -> str:
+    return _user_of(places, Place(file.device_id, file.path), leaving)
+
+
+def _user_of(places: Places, place: Place, leaving: Collection[str]) -> str:
     """Another torrent, by name, that has this very path.  A hardlink of its own is no need."""
-    for use in Lookups(places.catalog.db, file.device_id).uses(file.path):
+    for use in Lookups(places.catalog.db, place.device_id).uses(place.relpath):
         if use.torrent_id not in leaving:
             return f"the torrent {use.name}"
     return ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.qbt_rules.disk_stage import DiskStage, disk_stage
 from tests.qbt_rules.rules_stage import one, outcomes, rules_stage
 from tests.support.simulated import SimulatedClient
-from tests.support.torrents import make_torrent
+from tests.support.torrents import make_torrent, sibling
 
 from seedkeep.qbittorrent_labels import folder_of
 
@@ -148,3 +149,59 @@ def test_the_folder_of_a_category_is_told_as_the_client_would_choose_it(
 ) -> None:
     assert folder_of(category, FOLDERS, "/dl/", nested=False).rstrip("/") == flat
     assert folder_of(category, FOLDERS, "/dl/", nested=True).rstrip("/") == nested
+
+
+def unchecked_sibling(stage: DiskStage, of: str) -> str:
+    """A cross-seed on the same files, as it is before its check: managed, 0 %."""
+    made = sibling(stage.lab.made[of], "B")
+    stage.lab.client.api.torrents_add(
+        torrent_files=made.data, category="warm", use_auto_torrent_management=True, is_stopped=True
+    )
+    return made.infohash
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_cross_seed_that_was_not_checked_yet_does_not_take_the_files_along(
+    stage: DiskStage, synced: bool
+) -> None:
+    torrent_id = managed(stage)
+    unchecked_sibling(stage, torrent_id)
+    if synced:
+        stage.lab.look()
+    result = stage.run(one("{field: info.progress, operator: '<', value: 1}", COLD))
+    assert result["outcomes"] == {"refused": 1}
+    assert "needs them where they are" in result["actions"][0]["reason"]
+    assert (stage.lab.seeding / "warm/Film/film.mkv").exists()
+    assert save_path(stage, torrent_id) == str(stage.lab.seeding / "warm")
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_files_that_another_torrent_needs_stay_also_on_their_own_filesystem(
+    stage: DiskStage, finished: bool
+) -> None:
+    torrent_id = managed(stage)
+    stage.lab.client.api.torrents_create_category(
+        "warm2", save_path=str(stage.lab.seeding / "warm2")
+    )
+    if finished:
+        stage.lab.add(sibling(stage.lab.made[torrent_id], "B"), stage.lab.seeding / "warm")
+    else:
+        unchecked_sibling(stage, torrent_id)
+    stage.lab.look()
+    stage.lab.client.api.torrents_add_tags(tags=["mine"], torrent_hashes=[torrent_id])
+    own = "{field: info.tags, operator: contains, value: mine}"
+    result = stage.run(one(own, "{type: set_category, params: {category: warm2}}"))
+    assert result["outcomes"] == {"refused": 1}
+    assert "needs them where they are" in result["actions"][0]["reason"]
+    assert (stage.lab.seeding / "warm/Film/film.mkv").exists()
+
+
+def test_a_folder_that_only_the_client_sees_is_on_no_filesystem_of_ours(stage: DiskStage) -> None:
+    """Its nearest folder that exists here is /, which proves nothing."""
+    managed(stage)
+    stage.lab.client.api.torrents_create_category("away", save_path="/nowhere here/cold")
+    result = stage.run(one("{}", "{type: set_category, params: {category: away}}"), dry_run=True)
+    assert result["outcomes"] == {"refused": 1}
+    with closing(stage.disk()) as disk:
+        assert disk.same_filesystem("/", "/nowhere here/cold") is None
+        assert disk.same_filesystem("/", "/etc") is True

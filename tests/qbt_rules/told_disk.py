@@ -41,6 +41,9 @@ class ToldDisk(NoDisk):
         self.asked.append(("delete", (tuple(leaving), allow_last_copy)))
         return self.why_not
 
+    def has_files(self, torrent_id: str) -> bool | None:
+        return True
+
     def same_filesystem(self, one: str, other: str) -> bool | None:
         return self.same
 
