@@ -135,8 +135,8 @@ def _be_the_child(one: _Running, mask: set[int | signal.Signals], parent: int) -
     try:
         for number in _WATCHED:
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it knows what to do with it
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # SIGHUP waits until the child has its handler and unblocks it: it may come this early.
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, signal.SIGHUP})
         _die_with_parent(parent)
         code = one.child.run(one.incarnation)
     except SystemExit as end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,13 @@ def run_web(
             "secure_scheme_headers": {},
             "forwarder_headers": "",
             "proc_name": "qbt-rules",
-            "when_ready": lambda _: log.info("listening on http://%s", address),
+            "when_ready": lambda _: _ready(address),
         },
     ).run()
     return 0
+
+
+def _ready(address: str) -> None:
+    """Gunicorn has its handlers now, and no web process was forked that would inherit the mask."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocked it
+    log.info("listening on http://%s", address)

@@ -12,7 +12,7 @@ from rehome.survey import Survey, neighbours, survey
 from seedkeep import first_run
 from seedkeep import settings_table as table
 from seedkeep.errors import Misused, SeedError
-from seedkeep.setting_types import PathPair
+from seedkeep.setting_types import PathPair, without_login
 from seedkeep.settings import Setting, Settings
 from seedkeep.torrent_client import LoginRefused
 
@@ -45,10 +45,13 @@ def look_around(
 
     A client that cannot be asked is a `problem` of the survey, not an error.
     """
+    # A password in the address must not get into a file that everybody can read.
+    host, username, password = without_login(settings.get(table.QBIT_HOST))
     login = Login(
-        settings.get(table.QBIT_HOST),
-        settings.get(table.QBIT_USERNAME),
-        settings.get(table.QBIT_PASSWORD),
+        host,
+        username or settings.get(table.QBIT_USERNAME),
+        password or settings.get(table.QBIT_PASSWORD),
+        typed=bool(password),
     )
     if offline:
         return Around(Survey(problem="--offline"), login)
@@ -77,7 +80,9 @@ def _survey(login: Login, path_map: Sequence[PathPair]) -> Survey:
 
 def _ask_host(login: Login) -> Login:
     answer = first_run.ask("Address of qBittorrent's Web UI", login.host)
-    return replace(login, host=_parsed(table.QBIT_HOST, answer))
+    host, username, password = without_login(_parsed(table.QBIT_HOST, answer))
+    found = replace(login, host=host, username=username or login.username)
+    return replace(found, password=password, typed=True) if password else found
 
 
 def _ask_login(login: Login) -> Login:

@@ -47,19 +47,18 @@ def read_lists(address: Address, ids: Sequence[str]) -> Iterator[Read]:
 def _read_beside(address: Address, ids: list[str]) -> Iterator[Read]:
     """What another process reads; ends early, with a warning, when that process does."""
     try:
-        process = _start()
+        process, answers = _start()
     except OSError as why:
         log.warning("file lists are read without a process of their own: %s", why)
         return
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
         try:
             _send(
                 process.stdin,
                 (address.url, address.cookie, address.timeout_s, address.verify, ids),
             )
-            while (batch := _receive(process.stdout)) is not None:
+            while (batch := _receive(answers)) is not None:
                 for row in batch:
                     yield Read(*row)
         except (BrokenPipeError, EOFError):
@@ -72,19 +71,29 @@ def _read_beside(address: Address, ids: list[str]) -> Iterator[Read]:
     finally:
         process.terminate()  # nothing happens when it has ended
         process.stdin.close()
-        process.stdout.close()
+        answers.close()
         process.wait()
 
 
-def _start() -> subprocess.Popen[bytes]:
-    # Its pipe stays small: what is read long before it is mapped may be renamed meanwhile.
-    return subprocess.Popen(
-        # -P: nothing is imported from the directory that the program was started in.
-        [sys.executable, "-P", "-c", _PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    )
+def _start() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """The process, and the pipe of its answers: its standard output may get words of others."""
+    # The pipe stays small: what is read long before it is mapped may be renamed meanwhile.
+    ours, theirs = os.pipe()
+    try:
+        process = subprocess.Popen(
+            # -P: nothing is imported from the directory that the program was started in.
+            [sys.executable, "-P", "-c", _PROGRAM, str(theirs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs,),
+            bufsize=0,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return process, os.fdopen(ours, "rb", buffering=0)
 
 
 # -- that side
@@ -96,8 +105,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()  # no cycles are made here
     orders = os.fdopen(os.dup(0), "rb", buffering=0)
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    sys.stdout = sys.stderr  # nothing but answers may come out there
+    answers = os.fdopen(int(sys.argv[1]), "wb", buffering=0)
     try:
         *address, ids = _receive(orders)
         threading.Thread(target=_end_with_input, daemon=True).start()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from seedkeep.settings import HIDDEN
 from seedkeep.units import format_size, parse_duration, parse_size
@@ -62,6 +62,15 @@ def show_url(address: str) -> str:
     """The address without a password that somebody wrote into it."""
     user, at, host = urlsplit(address).netloc.rpartition("@")
     return address.replace(f"{user}{at}{host}", f"{HIDDEN}@{host}", 1) if at else address
+
+
+def without_login(address: str) -> tuple[str, str, str]:
+    """(address, username, password): what somebody wrote before the @ stands by itself."""
+    user, at, host = urlsplit(address).netloc.rpartition("@")
+    if not at:
+        return address, "", ""
+    name, _, password = user.partition(":")
+    return address.replace(f"{user}@{host}", host, 1), unquote(name), unquote(password)
 
 
 def level(given: Any) -> str:

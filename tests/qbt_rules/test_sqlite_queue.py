@@ -338,3 +338,10 @@ def test_a_busy_queue_keeps_its_size(queue: SQLiteQueue, path: Path) -> None:
         after.append(sizes())
     assert queue.dequeue(worker()) is None
     assert after[3] <= after[1] * 1.1
+
+
+def test_a_context_that_is_no_text_is_refused_before_it_is_stored(queue: SQLiteQueue) -> None:
+    with pytest.raises(Misused, match="context is not text"):
+        queue.enqueue("\ud800")
+    queue.enqueue("good")
+    assert [job.context for job in queue.list_jobs().jobs] == ["good"]

@@ -153,16 +153,27 @@ def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: is_gone(int(lines(file)[0])), "the end of the child", timeout_s=WAIT_S)
 
 
-def test_sighup_reaches_the_children(tmp_path: Path) -> None:
-    file, heard = tmp_path / "pids", tmp_path / "heard"
+def handling_sighup(write: Callable[[], None]) -> None:
+    signal.signal(signal.SIGHUP, lambda *_: write())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def test_sighup_reaches_the_children_also_before_they_are_ready_for_it(tmp_path: Path) -> None:
+    file, asked, heard = tmp_path / "pids", tmp_path / "asked", tmp_path / "heard"
+
+    def reload() -> bool:
+        writing(asked)
+        return True
 
     def run(_incarnation: str) -> int:
-        signal.signal(signal.SIGHUP, lambda *_: writing(heard))
         writing(file)
+        wait_for(lambda: bool(lines(asked)), "the signal to be sent", timeout_s=WAIT_S)
+        time.sleep(0.2)  # the parent passes it on right after it was asked
+        handling_sighup(lambda: writing(heard))
         while True:
             time.sleep(600)
 
-    pid = supervised([Child(name="web", run=run)])
+    pid = supervised([Child(name="web", run=run)], reload=reload)
     wait_for(lambda: bool(lines(file)), "the child", timeout_s=WAIT_S)
     os.kill(pid, signal.SIGHUP)
     wait_for(lambda: bool(lines(heard)), "the signal", timeout_s=WAIT_S)
@@ -178,7 +189,7 @@ def test_sighup_that_brings_nothing_new_reaches_nobody(tmp_path: Path) -> None:
         return len(lines(asked)) == 2
 
     def run(_incarnation: str) -> int:
-        signal.signal(signal.SIGHUP, lambda *_: writing(heard))
+        handling_sighup(lambda: writing(heard))
         writing(file)
         while True:
             time.sleep(600)

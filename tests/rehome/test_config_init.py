@@ -106,6 +106,22 @@ def test_flags_stand_in_the_file_and_roots_that_overlap_do_not(tmp_path: Path) -
     assert settings[PATH_MAP] == (PathPair("/data", "/s"),)
 
 
+def test_a_password_in_the_address_gets_a_file_that_only_its_owner_can_read(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "new" / "config.yml"
+    address = "http://admin:s3cret%20pw@127.0.0.1:1"
+    done = call("config", "init", "--config", str(config), "--yes", "--qbit-url", address)
+    assert done.returncode == 0, done.stderr
+    assert "s3cret" not in config.read_text() + done.stdout + done.stderr
+    settings = written(config)
+    assert settings[QBIT_HOST] == "http://127.0.0.1:1"
+    assert settings[QBIT_USERNAME] == "admin"
+    assert settings[QBIT_PASSWORD] == "s3cret pw"
+    (kept,) = [path for path in config.parent.iterdir() if "s3cret pw" in path.read_text()]
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
 def call(*words: str) -> subprocess.CompletedProcess[str]:
     """Without a terminal."""
     return subprocess.run(

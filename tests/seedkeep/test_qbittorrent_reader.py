@@ -12,7 +12,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from tests.support.qbt import wait_for
@@ -35,9 +35,9 @@ from seedkeep.qbittorrent import connect
 reader.WORTH_A_PROCESS = 1
 start = reader._start
 def told():
-    process = start()
+    process, answers = start()
     print(process.pid, flush=True)
-    return process
+    return process, answers
 reader._start = told
 for _ in connect(sys.argv[1]).file_lists(sys.argv[2:]):
     pass
@@ -79,9 +79,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[b
     found: list[subprocess.Popen[bytes]] = []
     start = qbittorrent_reader._start
 
-    def told() -> subprocess.Popen[bytes]:
-        found.append(start())
-        return found[-1]
+    def told() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        process, answers = start()
+        found.append(process)
+        return process, answers
 
     monkeypatch.setattr(qbittorrent_reader, "_start", told)
     monkeypatch.setattr(qbittorrent_reader, "WORTH_A_PROCESS", 1)
@@ -183,7 +184,7 @@ def test_what_a_lost_reader_did_not_read_is_read_without_it(
     caplog: pytest.LogCaptureFixture,
     how: str,
 ) -> None:
-    def refuse() -> subprocess.Popen[bytes]:
+    def refuse() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     lists = library.client.file_lists(IDS)
@@ -208,6 +209,18 @@ def test_what_a_lost_reader_did_not_read_is_read_without_it(
     (warning,) = caplog.messages
     words = {"killed": "ended with -9", "cannot live": "ended with 3"}
     assert words.get(how, "Resource temporarily unavailable") in warning
+
+
+def test_what_others_print_when_python_starts_is_no_answer(
+    library: Halting,
+    started: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello from site')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert by_id(library.client.file_lists(IDS)).keys() == set(IDS)
+    assert [process.returncode for process in started] == [0]
 
 
 def test_ctrl_c_is_not_the_reader_s_business(

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from seedkeep.errors import Misused
+
 MAX_RESULT = 64 * 1024  # characters of JSON
 MAX_ERROR = 4 * 1024  # characters
 _LISTED = 100  # items that a list keeps once the result is too large
@@ -30,6 +32,19 @@ def result_text(result: Mapping[str, Any]) -> str:
 def error_text(error: str) -> str:
     error = _storable(error)
     return error if len(error) <= MAX_ERROR else error[: MAX_ERROR - 1] + "…"
+
+
+def stored_context(context: str | None) -> str | None:
+    """None for an empty one.  Raises `Misused` for what no database could give back as text."""
+    try:
+        (context or "").encode()
+    except UnicodeEncodeError as why:
+        raise Misused(
+            "the context is not text",
+            detail=f"its character {why.start} is half of a pair",
+            hint="use letters, digits, - and _",
+        ) from why
+    return context or None
 
 
 def stored_hash(torrent_hash: str | None) -> str | None:

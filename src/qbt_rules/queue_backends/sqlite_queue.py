@@ -22,7 +22,12 @@ from qbt_rules.model import (
 )
 from qbt_rules.queue_backends import sqlite_reports as reports
 from qbt_rules.queue_backends.bell import Ringer, SocketBell
-from qbt_rules.queue_backends.bounds import error_text, result_text, stored_hash
+from qbt_rules.queue_backends.bounds import (
+    error_text,
+    result_text,
+    stored_context,
+    stored_hash,
+)
 from qbt_rules.queue_backends.sqlite_accept import Wanted, accept
 from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_reports import read_job
@@ -69,7 +74,7 @@ class SQLiteQueue:
         dry_run: bool = False,
         coalesce: bool = True,
     ) -> Job:
-        wanted = Wanted(context or None, stored_hash(torrent_hash), dry_run, coalesce)
+        wanted = Wanted(stored_context(context), stored_hash(torrent_hash), dry_run, coalesce)
         job, bell = self._connections.write_many(accept, wanted)
         self._ringer.ring(bell)
         return job
@@ -80,7 +85,9 @@ class SQLiteQueue:
         def work(db: Database) -> tuple[Job | None, str | None]:
             if not _claim_slot(db, slot):
                 return None, None
-            wanted = Wanted(context or None, stored_hash(torrent_hash), dry_run, coalesce=True)
+            wanted = Wanted(
+                stored_context(context), stored_hash(torrent_hash), dry_run, coalesce=True
+            )
             return accept(db, [wanted])[0]
 
         job, bell = self._connections.write(work)
