@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -251,6 +252,37 @@ def test_who_cannot_open_the_file_is_told_and_holds_up_nobody(
     path.with_suffix(".away").rename(path)
     assert connections.write(lambda _db: 5) == 5
     connections.close()
+
+
+def test_an_accepted_job_is_on_the_disk_before_the_answer_and_others_may_write_meanwhile(
+    queue: SQLiteQueue, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    sync = os.fdatasync
+
+    def watching(descriptor: int) -> None:
+        assert os.path.samefile(f"/proc/self/fd/{descriptor}", f"{path}-wal")
+        with open_database(path, busy_timeout_s=1) as other, transaction(other):
+            seen.extend(other.tuples("SELECT count(*) FROM jobs").__next__())
+        sync(descriptor)
+        seen.append(-1)
+
+    monkeypatch.setattr("os.fdatasync", watching)
+    queue.enqueue("a")
+    assert seen == [1, -1]
+
+
+def test_a_disk_that_cannot_sync_is_told_to_who_asked(
+    queue: SQLiteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdatasync", failing)
+        with pytest.raises(DatabaseError, match="may not be on the disk"):
+            queue.enqueue("a")
+    assert queue.enqueue("b").context == "b"
 
 
 def test_equal_requests_of_one_moment_are_one_job(queue: SQLiteQueue) -> None:

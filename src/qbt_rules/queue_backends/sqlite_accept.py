@@ -48,7 +48,7 @@ def accept(db: Database, asked: list[Wanted]) -> list[tuple[Job, str | None]]:
         jobs.append(job)
     if new:
         _insert(db, new)
-    bell = _bell_of_seat(db)
+    bell = _bell_to_ring(db, len(new))
     return [(job, bell) for job in jobs]
 
 
@@ -103,6 +103,10 @@ def _insert(db: Database, new: list[Job]) -> None:
     )
 
 
-def _bell_of_seat(db: Database) -> str | None:
-    seat = db.one("SELECT bell FROM worker")
-    return seat["bell"] if seat else None
+def _bell_to_ring(db: Database, new: int) -> str | None:
+    """The worker's, if it may be at rest: nothing waited before these new jobs."""
+    row = db.one(
+        "SELECT bell FROM worker WHERE (SELECT count(*) FROM (SELECT 1 FROM queue LIMIT ?)) <= ?",
+        (new + 1, new),
+    )
+    return row["bell"] if row and new else None

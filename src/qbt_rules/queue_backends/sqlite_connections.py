@@ -1,8 +1,10 @@
 """One database file, connections for every thread of every process, and writes that share a sync.
 
-A commit of what somebody was promised ends with a sync of the disk, which takes longer than all the
-rest.  Threads that want to write at the same moment therefore write in one transaction: the first
-to get the lock does the work of all that wait, and each gets its own answer.
+What somebody was promised needs a sync of the disk, which takes longer than all the rest.  Threads
+that want to write at the same moment therefore write in one transaction: the first to get the lock
+does the work of all that wait, and each gets its own answer.  SQLite itself commits without a sync
+(synchronous NORMAL: the log is synced before its pages go into the database), and what waits for
+the disk here is the write-ahead log, after the lock was given away.
 
 Processes queue up at a lock of the kernel: SQLite's own waiting is a sleep of up to 100 ms, and who
 has slept longest loses to whoever comes by.
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from seedkeep.sqlite import Database, open_database, transaction
+from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
 
 BUSY_TIMEOUT_S = 10.0
 _MOST_TOGETHER = 200
@@ -42,7 +44,7 @@ class Connections:
         _all.add(self)
 
     def reader(self) -> Database:
-        return self._connection("durable", "FULL")
+        return self._connection()
 
     def write(self, work: Callable[[Database], T]) -> T:
         """Do `work` under the write lock; on the disk when this returns.
@@ -76,21 +78,55 @@ class Connections:
         """
         group: list[_Request[Any, Any]] = []
         try:
-            with held.lock, self._turn():
-                db = self.reader()
-                with held.mutex:
-                    group += _some(held.waiting)
-                _do_together(db, group)
+            try:
+                with held.lock, self._turn():
+                    db = self._connection()
+                    with held.mutex:
+                        group += _some(held.waiting)
+                    _do_together(db, group)
+            finally:
+                self._hand_on(held, took=bool(group))
+            self._sync(held, group)
         finally:
-            with held.mutex:
-                if not group:  # no database, no turn: this thread takes its request along
-                    held.waiting.popleft()
-                follower = held.waiting[0] if held.waiting else None
-                held.led = follower is not None
-            if follower is not None:
-                follower.wake()
             for request in group:
                 request.wake()
+
+    def _hand_on(self, held: _Held, *, took: bool) -> None:
+        with held.mutex:
+            if not took:  # no database, no turn: this thread takes its request along
+                held.waiting.popleft()
+            follower = held.waiting[0] if held.waiting else None
+            held.led = follower is not None
+        if follower is not None:
+            follower.wake()
+
+    def _sync(self, held: _Held, group: list[_Request[Any, Any]]) -> None:
+        """Every commit so far is on the disk afterwards; those of `group` are told if it is not."""
+        try:
+            self._sync_log(held)
+        except OSError as why:
+            error = DatabaseError(
+                f"{self.path}: what was written may not be on the disk",
+                detail=str(why),
+                hint="check the disk and the kernel's log",
+            )
+            for request in group:
+                request.fail(error)
+
+    def _sync_log(self, held: _Held) -> None:
+        # No lock of SQLite's is on the log, so that closing a descriptor of it drops none.
+        log = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(log)
+        finally:
+            os.close(log)
+        if not held.folder_synced:  # once: the log stays as long as we have a connection
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            held.folder_synced = True
 
     def write_soon(self, work: Callable[[Database], T]) -> T:
         """Do `work` under the write lock; on the disk with the next `write`.
@@ -98,7 +134,7 @@ class Connections:
         Visible at once to everybody and safe from the end of a process.  A power cut may undo it,
         together with everything that came after it.
         """
-        db = self._connection("soon", "NORMAL")
+        db = self._connection()
         with self._held.lock, self._turn(), transaction(db):
             return work(db)
 
@@ -131,17 +167,17 @@ class Connections:
         _inherited.append(self._held)
         self._held = _Held()
 
-    def _connection(self, name: str, synchronous: str) -> Database:
+    def _connection(self) -> Database:
         held = self._held
-        db: Database | None = getattr(held.local, name, None)
+        db: Database | None = getattr(held.local, "db", None)
         if db is None:
             db = open_database(
                 self.path,
                 create=False,
-                synchronous=synchronous,
+                synchronous="NORMAL",
                 busy_timeout_s=BUSY_TIMEOUT_S,
             )
-            setattr(held.local, name, db)
+            held.local.db = db
             held.opened.add(db)
         return db
 
@@ -168,6 +204,10 @@ class _Request(Generic[X, T]):
         self._value, self._error = value, error
         self.done = True
 
+    def fail(self, error: BaseException) -> None:
+        """Unless it has an error of its own."""
+        self._error = self._error or error
+
     def answer(self) -> T:
         if self._error is not None:
             raise self._error
@@ -182,6 +222,7 @@ class _Held:
         self.mutex = threading.Lock()  # of the two below
         self.waiting: deque[_Request[Any, Any]] = deque()  # the first one's thread leads
         self.led = False
+        self.folder_synced = False
         self.opened: weakref.WeakSet[Database] = weakref.WeakSet()
         self.turn = -1  # descriptor; a child opens its own, since a lock belongs to the opening
 
