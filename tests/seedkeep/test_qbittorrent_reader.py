@@ -246,7 +246,9 @@ def test_a_reader_ends_when_nobody_takes_the_rest(
     assert library.halted.wait(60)
     lists.close()  # type: ignore[attr-defined]
 
-    assert started[0].returncode == -signal.SIGTERM
+    # By SIGTERM or by the end of its input, whichever it met first; the client halts it still.
+    assert started[0].returncode in (-signal.SIGTERM, 0)
+    assert library.counts["torrents/files"] < TORRENTS
 
 
 def test_a_reader_does_not_outlive_a_killed_program(library: Halting) -> None:
