@@ -291,7 +291,7 @@ def destroy_pool(name: str) -> None:
 
 def _when_idle(*command: str) -> None:
     """zfs-fuse learns a little later than we do that a file was closed."""
-    for _ in range(50):
+    for _ in range(200):
         try:
             run(*command)
             return
