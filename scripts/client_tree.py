@@ -1,6 +1,7 @@
 """qBittorrent 5.1 of Debian 13, unpacked into the cache folder beside the system's own 4.5.
 
-Nothing of it is installed: the tests run the program through the tree's own dynamic loader.
+Nothing of it is installed: the tests run the program through the tree's own dynamic loader.  For
+`make test` also the one of Debian testing, whatever its version is by now, if it can be had.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import subprocess
 from pathlib import Path
 
 from scripts.apt_sources import Mirror, find_mirror
-from scripts.steps import SetupError, run, step
+from scripts.steps import SetupError, run, say, step
 
 NAME = "qbittorrent-5.1"
 SUITE = "trixie"
+NEWEST, NEWEST_SUITE = "qbittorrent-newest", "testing"
 WANTED = "v5.1"
 COMPLETE = ".complete"  # written last, inside the tree, before it gets its name
 FORWARDED = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
@@ -40,10 +42,31 @@ def build(cache: Path) -> None:
         SetupError: No mirror known, the download failed, or the program does not run.
     """
     tree = cache / NAME
-    if is_complete(tree):
+    if not is_complete(tree):
+        _unpack(tree, SUITE, WANTED)
+
+
+def build_newest(cache: Path) -> None:
+    """The same for Debian testing's; tried once, because that suite need not have one that runs.
+
+    What kept it away is said, and stands in a file beside, which may be removed to try again.
+    """
+    if newest_was_tried(cache):
         return
-    with step(f"qBittorrent 5.1 of Debian {SUITE} into {tree}"):
-        fresh = cache / f"{NAME}.new"
+    try:
+        _unpack(cache / NEWEST, NEWEST_SUITE, "v")
+    except SetupError as why:
+        (cache / f"{NEWEST}.missing").write_text(f"{why}\n")
+        say(f"the tests do without Debian {NEWEST_SUITE}'s qBittorrent:\n{why}")
+
+
+def newest_was_tried(cache: Path) -> bool:
+    return is_complete(cache / NEWEST) or (cache / f"{NEWEST}.missing").exists()
+
+
+def _unpack(tree: Path, suite: str, wanted: str) -> None:
+    with step(f"qBittorrent of Debian {suite} into {tree}"):
+        fresh = tree.with_name(f"{tree.name}.new")
         for debris in (tree, fresh):  # a broken tree, or what a killed set-up left
             if debris.exists():
                 shutil.rmtree(debris)
@@ -55,13 +78,13 @@ def build(cache: Path) -> None:
                 "--variant=extract",
                 "--include=qbittorrent-nox,ca-certificates",
                 *(f"--aptopt={option}" for option in fetch_options()),
-                SUITE,
+                suite,
                 fresh,
-                mirror_of_this_machine().line_for(SUITE),
+                mirror_of_this_machine().line_for(suite),
             ],
-            log=cache / "qbittorrent-5.1.log",
+            log=tree.with_name(f"{tree.name}.log"),
         )
-        version = ask_version(fresh)
+        version = ask_version(fresh, wanted)
         (fresh / COMPLETE).write_text(f"{version}\n")
         fresh.rename(tree)
 
@@ -87,7 +110,7 @@ def fetch_options() -> list[str]:
     return [line for line in dump.stdout.splitlines() if line.startswith(FORWARDED)]
 
 
-def ask_version(tree: Path) -> str:
+def ask_version(tree: Path, wanted: str = WANTED) -> str:
     """Start the program once: a tree that cannot say its version is not one to test with."""
     loaders = sorted(tree.glob("usr/lib/*/ld-linux-*.so.*"))
     if not loaders:
@@ -101,6 +124,6 @@ def ask_version(tree: Path) -> str:
         text=True,
         check=False,
     )
-    if WANTED not in done.stdout:
-        raise SetupError(f"{tree}: expected {WANTED}, got {done.stdout + done.stderr!r}")
+    if wanted not in done.stdout:
+        raise SetupError(f"{tree}: expected {wanted}, got {done.stdout + done.stderr!r}")
     return done.stdout.strip()

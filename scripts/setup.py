@@ -1,8 +1,8 @@
 """`make setup`: prepare a machine for the demo and the tests.  Safe to repeat, quick when done.
 
 Three parts, each checked before anything is done: system packages, `.venv`, and qBittorrent 5.1 in
-the cache folder.  For `make test` (`--mounts`) also what the container image is built from.  Only
-the standard library is used; nothing else is there yet.
+the cache folder.  For `make test` (`--mounts`) also Debian testing's qBittorrent and what the
+container image is built from.  Only the standard library is used; nothing else is there yet.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def prepare(root: Path, cache: Path, *, images: bool = False) -> None:
         client_tree.build(cache)
         if images:
             insist_on_rights()
+            client_tree.build_newest(cache)
             image_base.build(root, cache)
     say(f"ready in {time.monotonic() - began:.1f} s")
 
@@ -63,6 +64,7 @@ def is_ready(root: Path, cache: Path, *, images: bool = False) -> bool:
         and client_tree.is_complete(cache / client_tree.NAME)
         and not machine.missing_packages(images=images)
         and (not images or image_base.is_ready(root, cache))
+        and (not images or client_tree.newest_was_tried(cache))
     )
 
 

@@ -189,7 +189,7 @@ def test_the_client_is_unpacked_by_whoever_sets_up(
 
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(client_tree, "run", unpack)
-    monkeypatch.setattr(client_tree, "ask_version", lambda _: "qBittorrent v5.1.0")
+    monkeypatch.setattr(client_tree, "ask_version", lambda *_: "qBittorrent v5.1.0")
     client_tree.build(tmp_path)
     assert client_tree.is_complete(tmp_path / client_tree.NAME)
     assert sorted(path.name for path in tmp_path.iterdir()) == [client_tree.NAME]
@@ -299,3 +299,19 @@ def test_a_few_tests_that_failed_get_one_more_chance_alone(
     assert run_tests.main() == expected
     said = capsys.readouterr().out
     assert ("unsteady: t.py::test_0" in said) is (failed == 1 and not alone)
+
+
+def test_a_newest_client_that_cannot_be_had_is_said_and_not_tried_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_command: object, **_: object) -> None:
+        raise steps.SetupError("no such suite")
+
+    monkeypatch.setattr(client_tree, "run", fail)
+    monkeypatch.setenv("SEEDKEEP_DEBIAN_MIRROR", "http://mirror.example/debian")
+    assert not client_tree.newest_was_tried(tmp_path)
+    client_tree.build_newest(tmp_path)
+    assert "no such suite" in "".join(capsys.readouterr())
+    assert client_tree.newest_was_tried(tmp_path)
+    monkeypatch.setattr(client_tree, "run", None)
+    client_tree.build_newest(tmp_path)

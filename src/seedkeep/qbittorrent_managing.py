@@ -15,6 +15,8 @@ from seedkeep.torrent_client import ClientRefused, ClientTooOld, ClientVersion, 
 from seedkeep.torrent_details import GLOBAL_LIMIT, Details, QueueMove
 
 INACTIVE_LIMIT = (2, 9, 2)  # share limit for inactive seeding
+SHARE_ACTION = (2, 12)  # newer than 5.1: a torrent may have its own action at its limits
+_OTHER_LIMITS = ("share_limit_action", "share_limits_mode")
 GONE_S = 30.0  # a torrent with many files takes its time to go
 _IDS_PER_CALL = 500
 
@@ -111,29 +113,40 @@ class ManagedTorrents:
                 f"qBittorrent {self.version().app} has no limit for inactive seeding",
                 hint="leave inactive_seeding_time out, or update qBittorrent to 4.6",
             )
-        for inactive, some in self._by_inactive_limit(ids, inactive_min):
-            self._set_share_limits(some, ratio, seeding_min, inactive)
+        for more, some in self._by_other_limits(ids, inactive_min):
+            self._set_share_limits(some, ratio, seeding_min, more)
 
-    def _by_inactive_limit(
+    def _by_other_limits(
         self, ids: Collection[str], inactive_min: int | None
-    ) -> list[tuple[int | None, list[str]]]:
-        """The ids by the limit they are to have; None where the client has no such limit."""
+    ) -> list[tuple[dict[str, Any], list[str]]]:
+        """The ids by what else has to be said of them, which is what they have now.
+
+        Versions from 4.6 refuse a request without the limit for inactive seeding, and 5.3 one
+        without the action and the mode (measured).
+        """
         wanted = sorted(checked_ids(ids))
-        if inactive_min is not None or self.version().api < INACTIVE_LIMIT:
-            return [(inactive_min, wanted)]
-        now = {row["hash"]: int(row["inactive_seeding_time_limit"]) for row in self.listed(wanted)}
-        found: dict[int | None, list[str]] = {}
+        api = self.version().api
+        if api < INACTIVE_LIMIT:
+            return [({}, wanted)]
+        if inactive_min is not None and api < SHARE_ACTION:
+            return [({"inactive_seeding_time_limit": inactive_min}, wanted)]
+        now = {row["hash"]: row for row in self.listed(wanted)}
+        found: dict[tuple[tuple[str, Any], ...], list[str]] = {}
         for torrent_id in wanted:
-            found.setdefault(now.get(torrent_id, GLOBAL_LIMIT), []).append(torrent_id)
-        return list(found.items())
+            row = now.get(torrent_id, {})
+            inactive = inactive_min
+            if inactive is None:
+                inactive = int(row.get("inactive_seeding_time_limit", GLOBAL_LIMIT))
+            limits = {"inactive_seeding_time_limit": inactive}
+            limits |= {name: row[name] for name in _OTHER_LIMITS if name in row}
+            found.setdefault(tuple(limits.items()), []).append(torrent_id)
+        return [(dict(limits), some) for limits, some in found.items()]
 
     def _set_share_limits(
-        self, ids: Collection[str], ratio: float, seeding_min: int, inactive_min: int | None
+        self, ids: Collection[str], ratio: float, seeding_min: int, more: dict[str, Any]
     ) -> None:
         # All values always: newer versions refuse a request that lacks one.
-        limits: dict[str, Any] = {"ratio_limit": ratio, "seeding_time_limit": seeding_min}
-        if inactive_min is not None:
-            limits["inactive_seeding_time_limit"] = inactive_min
+        limits = {"ratio_limit": ratio, "seeding_time_limit": seeding_min, **more}
         self._change(
             ids,
             "set the share limits of",

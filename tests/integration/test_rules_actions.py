@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.qbt_rules.disk_stage import DiskStage, disk_stage
-from tests.support.qbt import RealClient, settle, wait_for
+from tests.support.qbt import RealClient, settle, versions_here, wait_for
 from tests.support.torrents import NO_TRACKER, MadeTorrent, make_torrent
 
 from qbt_rules.language.action_table import ACTIONS
@@ -245,6 +245,18 @@ def staged(version: str, folder: Path) -> Iterator[Done]:
         done = Done(stage, version, web, made, {}, web.announces[made["announce"].infohash])
         done.rows_before = done.rows()
         yield done
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(version, marks=pytest.mark.xdist_group(f"client-{version}"))
+        for version in versions_here()
+    ],
+)
+def version(request: pytest.FixtureRequest) -> str:
+    """Debian testing's client, too, where the set-up got one."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.lab import Lab
-from tests.support.qbt import RealClient, row_of, wait_for
+from tests.support.qbt import RealClient, row_of, versions_here, wait_for
 from tests.support.rules_server import KEY, RulesServer
 from tests.support.torrents import make_torrent
 
@@ -32,6 +32,18 @@ rules:
     conditions: {context: cross_seed}
     actions: [{type: add_tag, params: {tag: cross-seed}}]
 """
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(version, marks=pytest.mark.xdist_group(f"client-{version}"))
+        for version in versions_here()
+    ],
+)
+def version(request: pytest.FixtureRequest) -> str:
+    """Debian testing's client, too, where the set-up got one."""
+    return str(request.param)
 
 
 @contextmanager

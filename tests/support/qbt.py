@@ -23,6 +23,7 @@ import qbittorrentapi
 from tests.support.torrents import infohash_of
 
 VERSIONS = ("4.5", "5.1")
+NEWEST = "newest"  # of Debian testing, whatever it is by now; not on every machine
 REFRESH_S = 1.5  # qBittorrent's default time between two refreshes of what it reports
 START_TIMEOUT_S = 60.0
 BUSY = re.compile("checking|moving|allocating|metaDL", re.IGNORECASE)
@@ -350,6 +351,12 @@ def cache_folder() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "seedkeep"
+
+
+def versions_here() -> tuple[str, ...]:
+    """All that this machine can run; the set-up says why the newest one is not among them."""
+    there = (cache_folder() / f"qbittorrent-{NEWEST}/.complete").is_file()
+    return (*VERSIONS, NEWEST) if there else VERSIONS
 
 
 def launcher(version: str) -> tuple[list[str], dict[str, str]]:
