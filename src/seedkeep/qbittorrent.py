@@ -43,6 +43,7 @@ from seedkeep.torrent_client import (
 )
 
 OLDEST_API = (2, 8, 4)  # setDownloadPath, infohash_v1 and v2, download_path
+_REFUSALS = ("", "Fails.", "Unauthorized")  # of a wrong password; the last word is 5.3.0's
 IDS_PER_CALL = 1000
 POLL_S = 0.1
 SETTLE_S = 5.0  # how long a change may take to show, at qBittorrent's usual refresh of 1.5 s
@@ -380,7 +381,7 @@ def connect(
         # and only with a session are later answers small.
         api.auth_log_in()
     except Exception as why:
-        if isinstance(why, qbittorrentapi.LoginFailed) and api.said not in ("", "Fails."):
+        if isinstance(why, qbittorrentapi.LoginFailed) and api.said not in _REFUSALS:
             raise Unreachable(
                 f"what answers at {without_password(url)} is not qBittorrent",
                 detail=f"to a login it says {api.said[:80]!r}",
