@@ -236,8 +236,9 @@ def _wait_for_the_moment(day: Day, apply: subprocess.Popen[str]) -> None:
     within_switch, delay = day.rng.random() < 0.5, day.rng.uniform(0, 7)
     deadline = time.monotonic() + (20 if within_switch else delay + 1)
     while within_switch and apply.poll() is None and time.monotonic() < deadline:
-        if any(day.lab.seeding.rglob(".seedkeep-*-hidden")):
-            break
+        with contextlib.suppress(FileNotFoundError):  # folders come and go while this looks
+            if any(day.lab.seeding.rglob(".seedkeep-*-hidden")):
+                break
         time.sleep(0.02)
     deadline = time.monotonic() + delay
     while apply.poll() is None and time.monotonic() < deadline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -71,14 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _pass_on(handler: _Handler, host: str, body: bytes) -> None:
     handler.close_connection = True  # unless an answer came
-    connection = http.client.HTTPConnection(host, timeout=30)
     headers = {key: handler.headers[key] for key in PASSED_ON if key in handler.headers}
-    connection.request(handler.command, handler.path, body, headers)
-    answered = connection.getresponse()
-    kept = {k: v for k, v in answered.getheaders() if k.lower() == "set-cookie"}
-    kept["Content-Type"] = answered.getheader("Content-Type", "text/plain")
-    handler.reply(answered.status, kept, answered.read())
-    connection.close()
+    with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
+        connection.request(handler.command, handler.path, body, headers)
+        answered = connection.getresponse()
+        kept = {k: v for k, v in answered.getheaders() if k.lower() == "set-cookie"}
+        kept["Content-Type"] = answered.getheader("Content-Type", "text/plain")
+        handler.reply(answered.status, kept, answered.read())
 
 
 def _handler(
