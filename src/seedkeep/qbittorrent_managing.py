@@ -121,8 +121,8 @@ class ManagedTorrents:
     ) -> list[tuple[dict[str, Any], list[str]]]:
         """The ids by what else has to be said of them, which is what they have now.
 
-        Versions from 4.6 refuse a request without the limit for inactive seeding, and 5.3 one
-        without the action and the mode (measured).
+        5.1.0 refuses a request without the limit for inactive seeding, and 5.3.0 one without the
+        action and the mode (measured).
         """
         wanted = sorted(checked_ids(ids))
         api = self.version().api
