@@ -29,24 +29,28 @@ def scan_progress(as_json: bool) -> Iterator[Callable[[ScanState], None]]:
 
 
 class _Speed:
-    """Bytes a second since the reading began, and what that means for the rest."""
+    """Bytes a second since this kind of work began on this root."""
 
     def __init__(self) -> None:
-        self._begun: tuple[float, int] | None = None
+        self._begun: tuple[tuple[str, bool], float, int] | None = None
 
-    def of(self, state: ScanState) -> float:
-        now, left = clock.monotonic(), state.waiting_bytes - state.read_bytes
-        if self._begun is None or left > self._begun[1]:  # another root
-            self._begun = (now, left)
-        return (self._begun[1] - left) / max(now - self._begun[0], 0.001)
+    def of(self, state: ScanState, done: int) -> float:
+        now, what = clock.monotonic(), (state.root, state.hashing)
+        if self._begun is None or what != self._begun[0]:
+            self._begun = (what, now, done)
+        return (done - self._begun[2]) / max(now - self._begun[1], 0.001)
 
 
 def _doing(state: ScanState, speed: _Speed) -> str:
     where = f"{printable(state.root)} (device {printable(state.device)})"
     if not state.hashing:
-        return f"walking {where}: {counted(state.summary.seen, 'file')}"
-    rate = speed.of(state)
+        words = [counted(state.summary.seen, "file")]
+        rate = speed.of(state, state.summary.hashes.bytes)
+        if rate > 0:  # a first scan reads small files on its way
+            words += [format_size(state.summary.hashes.bytes), f"{format_size(int(rate))}/s"]
+        return f"walking {where}: {', '.join(words)}"
     left = state.waiting_bytes - state.read_bytes
+    rate = speed.of(state, -left)
     words = [f"{counted(state.waiting, 'file')} to go", format_size(max(left, 0))]
     if rate > 0:
         words += [

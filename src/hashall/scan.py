@@ -20,7 +20,7 @@ from hashall.catalog.scans import is_at_or_below
 from hashall.model import RelPath
 from hashall.places import Places, Spot
 from hashall.scan_crew import Crew
-from hashall.scan_hash import BATCH_FILES, ReadQueue
+from hashall.scan_hash import ReadQueue
 from hashall.scan_model import (
     DriftPolicy,
     Findings,
@@ -32,6 +32,7 @@ from hashall.scan_model import (
     ScanSummary,
     WalkPlace,
 )
+from hashall.scan_read import BATCH_FILES
 from hashall.scan_work import WalkTask
 from seedkeep import clock
 from seedkeep.errors import Misused, SeedError
@@ -83,6 +84,8 @@ LETTERS_PER_TASK = 16_000  # of paths: a task has to fit into a pipe
 HELPERS_FROM_ENTRIES = 4000
 HELPERS_FROM_FILES = 1000
 HELPERS_FROM_BYTES = 64 << 20
+# Large files keep disk and cores busy in turn: one more reader makes use of both (measured).
+LARGE_ON_AVERAGE = 16 << 20  # bytes
 
 
 def scan(
@@ -228,6 +231,7 @@ class _PlaceScan:
             st_dev=located.st_dev,
             inode=inode,
             catalog=str(self._db.path) if known else None,
+            first=self._load.is_empty(),
             mount_points=frozenset(m.mount_point for m in self._scan.places.mounts.mounts),
             exclude=options.exclude,
             drift=options.drift,
@@ -312,13 +316,16 @@ class _PlaceScan:
         summary.added += found.added
         summary.changed += found.changed
         summary.unchanged += found.unchanged
+        summary.hashes.files += found.hashed.files
+        summary.hashes.bytes += found.hashed.bytes
+        summary.hashes.sampled += found.hashed.sampled
         summary.skipped.update(found.skipped)
         summary.unreadable.update(found.unreadable)
         self._gaps.update(found.gaps)
         self.borders += found.borders
         if found.changes or found.unread or found.vanished:
             self._unwritten.append(found)
-            self._rows += sum(1 + len(change.files) for change in found.changes)
+            self._rows += sum(1 + len(c.files) + len(c.hashed) for c in found.changes)
             gone = sum(len(change.gone) for change in found.changes)
             summary.deleted += gone
             self._lost = self._lost or gone > 0 or any(c.replaced for c in found.changes)
@@ -339,6 +346,13 @@ class _PlaceScan:
 
     # -- contents
 
+    def _readers(self, average: int) -> int:
+        """How many helpers; `average` is the size of what waits, bytes."""
+        workers = self._scan.options.workers
+        if workers == 1:
+            return 0
+        return workers + (average >= LARGE_ON_AVERAGE)
+
     def _hash(self, mode: HashMode) -> None:
         scan, state = self._scan, self._state
         with transaction(self._db):
@@ -346,7 +360,7 @@ class _PlaceScan:
         if not state.waiting:
             return
         if state.waiting >= HELPERS_FROM_FILES or state.waiting_bytes >= HELPERS_FROM_BYTES:
-            scan.crew.call(scan.options.workers if scan.options.workers > 1 else 0)
+            scan.crew.call(self._readers(state.waiting_bytes // state.waiting))
         state.hashing, state.read_bytes = True, 0
         one_by_one = not scan.crew.helpers
         place = replace(self.place, mount_points=frozenset())

@@ -130,7 +130,7 @@ class Crew:
         """
         self._walks_too = walks_too
         while len(self._helpers) < helpers:
-            self._helpers.append(_start())
+            self._helpers.append(_start(len(self._helpers), helpers))
             if place is not None:
                 self._give(self._helpers[-1], TakeView(place))
 
@@ -227,7 +227,8 @@ class Crew:
                 detail=f"the last one ended with {code}",
                 hint="look for the reason in the kernel log (memory?), or use --workers 1",
             )
-        fresh = self._helpers[self._helpers.index(helper)] = _start()
+        number = self._helpers.index(helper)
+        fresh = self._helpers[number] = _start(number, len(self._helpers))
         for task, *_ in helper.tasks:
             if isinstance(task, TakeView):
                 self._give(fresh, task)
@@ -235,15 +236,17 @@ class Crew:
                 self._lost.append(task)
 
 
-def _start() -> _Helper:
+def _start(number: int, of: int) -> _Helper:
     process = subprocess.Popen(
         # -P: nothing is imported from the directory that the scan was started in.
-        [sys.executable, "-P", "-c", _PROGRAM],
+        [sys.executable, "-P", "-c", _PROGRAM, str(number), str(of)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
     )
     assert process.stdin is not None
+    assert process.stdout is not None
+    _widened(process.stdout.fileno())  # it need not wait while we write to the catalog
     return _Helper(process, _widened(process.stdin.fileno()))
 
 

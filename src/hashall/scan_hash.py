@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hashall.catalog.scan_load import CatalogLoad
 from hashall.model import RelPath
 from hashall.scan_crew import Crew
 from hashall.scan_model import HashMode, ScanState, WalkPlace
-from hashall.scan_read import TELL_EVERY, Item, Outcome, ReadTask
+from hashall.scan_read import BATCH_FILES, TELL_EVERY, Outcome, ReadTask, tasks
 from seedkeep import clock
 from seedkeep.sqlite import transaction
 
 SECONDS_PER_COMMIT = 2.0
-BATCH_FILES = 64
-BATCH_BYTES = 8 << 20
-BATCH_LETTERS = 16_000  # of paths: a batch has to fit into a pipe
 
 
 @dataclass
@@ -32,12 +29,10 @@ class ReadQueue:
     _outcomes: list[Outcome] = field(default_factory=list)  # not written yet
 
     def run(self, mode: HashMode) -> None:
-        """Inode order is close to the order on the platter, which makes a cold first scan quick.
-
-        Stopped in the middle, it leaves what was hashed in the catalog.
-        """
+        """Stopped in the middle, it leaves what was hashed in the catalog."""
         last_commit = clock.monotonic()
-        batches = self._batches(mode)
+        whole = mode is HashMode.FULL
+        batches = tasks(self.place, whole, self.load.waiting(mode), self.batch_files)
         batch = next(batches, None)
         try:
             while batch is not None or self.crew.pending:
@@ -54,30 +49,6 @@ class ReadQueue:
                     self.progress()
         finally:
             self._write()
-
-    def _batches(self, mode: HashMode) -> Iterator[ReadTask]:
-        items: list[Item] = []
-        size = letters = 0
-        for item in self.load.waiting(mode):
-            longer = len(item[4]) + len(item[5])
-            if items and (
-                len(items) >= self.batch_files
-                or size + item[1] > BATCH_BYTES
-                or letters + longer > BATCH_LETTERS
-            ):
-                yield self._task(mode, items, size, letters)
-                items, size, letters = [], 0, 0
-            items.append(item)
-            size += item[1]
-            letters += longer
-        if items:
-            yield self._task(mode, items, size, letters)
-
-    def _task(self, mode: HashMode, items: list[Item], size: int, letters: int) -> ReadTask:
-        place = self.place
-        top = len(place.relpath) + 1 if place.relpath else 0
-        whole = mode is HashMode.FULL
-        return ReadTask(place.abspath, top, place.st_dev, whole, items, size, letters)
 
     def _collect(self, task: ReadTask, outcome: Outcome) -> None:
         state, summary, report = self.state, self.state.summary, self.state.summary.hashes

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from hashall.scan_at_once import Share
 from hashall.scan_work import Told, Worker, receive, send
 
 
@@ -17,7 +18,8 @@ def main() -> None:
     tasks = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     sys.stdout = sys.stderr  # nothing but answers may come out there
-    worker = Worker(lambda count: send(answers, Told(count)))
+    number, of = map(int, sys.argv[1:])
+    worker = Worker(lambda count: send(answers, Told(count)), Share(number, of))
     try:
         while True:
             task = receive(tasks)

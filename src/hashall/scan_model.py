@@ -96,23 +96,11 @@ class WalkPlace:
     st_dev: int
     inode: int  # of the directory itself
     catalog: str | None  # the database; None: it knows nothing at or below this place
+    first: bool  # it knows no inode of the whole filesystem
     mount_points: frozenset[str]
     exclude: tuple[str, ...]
     drift: DriftPolicy
     mode: HashMode
-
-
-class Stamp(NamedTuple):
-    """What lstat said of an inode, in the order of the table's columns; times in ns."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    nlink: int
-    mode: int
-    uid: int
-    gid: int
 
 
 class Gone(NamedTuple):
@@ -133,12 +121,22 @@ class Difference(enum.IntEnum):
     TOUCHED = 3  # the same inode and bytes; link count, owner, mode or ctime moved
 
 
+# Hundreds of thousands of these go from one process to another, where anything but a plain tuple
+# takes five times as long.  A name is as the catalog stores it; what lstat said follows in the
+# order of the table's columns, times in ns:
+# name, difference; inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid
+FileRow = tuple[str | bytes, Difference, int, int, int, int, int, int, int, int]
+# name; inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid; quick hash, SHA-256, racy
+HashedRow = tuple[str | bytes, int, int, int, int, int, int, int, int, str, str | None, bool]
+
+
 class FolderChange(NamedTuple):
     """How a directory differs from the catalog."""
 
     relpath: RelPath
     dir_id: int | None  # None: the catalog does not know it
-    files: list[tuple[str | bytes, Difference, Stamp]]  # names as the catalog stores them
+    files: list[FileRow]
+    hashed: list[HashedRow]  # new ones that were read at once
     gone: list[Gone]
     gone_dirs: list[int]
     replaced: list[int]  # inodes that lost a name to another file
@@ -163,6 +161,7 @@ class Findings:
     unchanged: int = 0
     changes: list[FolderChange] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    hashed: HashReport = field(default_factory=HashReport)  # of what was read at once
     vanished: list[RelPath] = field(default_factory=list)  # directories, catalog paths
     skipped: Counter[str] = field(default_factory=Counter)
     gaps: dict[RelPath, str] = field(default_factory=dict)  # catalog path → reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hashall.hashing import (
@@ -17,6 +17,7 @@ from hashall.hashing import (
     refuse_change,
     sample_descriptor,
 )
+from hashall.scan_model import WalkPlace
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import from_db
 
@@ -29,6 +30,9 @@ COARSE_TICK_NS = 2_000_000_000
 CLOCK_SKEW_NS = 3_600_000_000_000
 TELL_EVERY = 64 << 20  # bytes read of a large file
 READ_AHEAD = 4 << 20  # bytes; of a longer file the kernel reads ahead by itself
+BATCH_FILES = 64
+BATCH_BYTES = 8 << 20
+BATCH_LETTERS = 16_000  # of paths: a batch has to fit into a pipe
 
 
 # (inode, size, mtime_ns, quick hash or None, folder, name, counted as unchanged), as the catalog
@@ -45,6 +49,25 @@ class ReadTask:
     items: list[Item]
     bytes: int
     letters: int  # of folders and names: a task has to fit into a pipe
+
+
+def tasks(place: WalkPlace, whole: bool, items: Iterable[Item], files: int) -> Iterator[ReadTask]:
+    """Tasks of at most so many files each, in the order of `items`."""
+    top = len(place.relpath) + 1 if place.relpath else 0
+    batch: list[Item] = []
+    size = letters = 0
+    for item in items:
+        longer = len(item[4]) + len(item[5])
+        if batch and (
+            len(batch) >= files or size + item[1] > BATCH_BYTES or letters + longer > BATCH_LETTERS
+        ):
+            yield ReadTask(place.abspath, top, place.st_dev, whole, batch, size, letters)
+            batch, size, letters = [], 0, 0
+        batch.append(item)
+        size += item[1]
+        letters += longer
+    if batch:
+        yield ReadTask(place.abspath, top, place.st_dev, whole, batch, size, letters)
 
 
 @dataclass
@@ -73,21 +96,20 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
     """
     reading = _Reading(task, tell, Outcome())
     top = os.open(task.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    opened: list[tuple[Item, str, Opened | Exception]] = []
+    opened: list[tuple[Item, str, Opened]] = []
     try:
         for item in task.items:
             below = _below(item, task)
             try:
                 opened.append((item, below, open_item(top, below, task)))
             except (OSError, SeedError) as why:
-                opened.append((item, below, why))
-        for item, below, it in opened:
-            reading.of(item, below, it)
+                reading.failed(below, why)
+        for it in opened:
+            reading.of(*it)
     finally:
         os.close(top)
-        for _, _, it in opened:
-            if not isinstance(it, Exception):
-                os.close(it[0])
+        for _, _, (fd, _) in opened:
+            os.close(fd)
     return reading.outcome
 
 
@@ -138,39 +160,36 @@ class _Reading:
     tell: Callable[[int], None]
     outcome: Outcome
 
-    def of(self, item: Item, below: str, opened: Opened | Exception) -> None:
+    def of(self, item: Item, below: str, opened: Opened) -> None:
+        begun, outcome, seen = time.time_ns(), self.outcome, opened[1]
         try:
-            if isinstance(opened, Exception):
-                raise opened
-            begun = time.time_ns()
             sha256, quick = read_item(item, below, opened, self.task, self.tell)
-        except ChangedWhileReading:
-            self.outcome.changing.append(below)
-        except FileNotFoundError:
-            pass  # gone since it was listed; the next scan notes that
-        except OSError as why:
-            self.outcome.problems[below] = why.strerror or str(why)
-        except SeedError as why:
-            self.outcome.problems[below] = why.brief
-        else:
-            self._count(opened[1], sha256)
-            seen = opened[1]
-            key = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
-            if key != item[:3]:  # written to, or replaced, between the listing and this
-                self.outcome.changing.append(below)
-            elif sha256 is None and quick == item[3]:
-                self.outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
-            else:
-                row = (sha256, quick, _is_racy(seen.st_mtime_ns, begun))
-                self.outcome.reads.append((*row, seen.st_ctime_ns, seen.st_nlink, *key))
-                self.outcome.doubted += item[3] is not None and item[6]
-
-    def _count(self, seen: os.stat_result, sha256: str | None) -> None:
+        except (OSError, SeedError) as why:
+            self.failed(below, why)
+            return
+        size, mtime_ns = seen.st_size, seen.st_mtime_ns
         if sha256 is None:
-            self.outcome.sampled += 1
+            outcome.sampled += 1
         else:
-            self.outcome.files += 1
-            self.outcome.bytes += seen.st_size
+            outcome.files += 1
+            outcome.bytes += size
+        key = (seen.st_ino, size, mtime_ns)
+        if key != item[:3]:  # written to, or replaced, between the listing and this
+            outcome.changing.append(below)
+        elif sha256 is None and quick == item[3]:
+            outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
+        else:
+            racy = _is_racy(mtime_ns, begun)
+            outcome.reads.append((sha256, quick, racy, seen.st_ctime_ns, seen.st_nlink, *key))
+            outcome.doubted += item[3] is not None and item[6]
+
+    def failed(self, below: str, why: OSError | SeedError) -> None:
+        if isinstance(why, ChangedWhileReading):
+            self.outcome.changing.append(below)
+        elif isinstance(why, SeedError):
+            self.outcome.problems[below] = why.brief
+        elif not isinstance(why, FileNotFoundError):  # which the next scan notes
+            self.outcome.problems[below] = why.strerror or str(why)
 
 
 class _Teller:

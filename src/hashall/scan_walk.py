@@ -22,7 +22,6 @@ from hashall.scan_model import (
     Findings,
     FolderChange,
     Gone,
-    Stamp,
     Unread,
     WalkPlace,
 )
@@ -30,6 +29,7 @@ from seedkeep.sqlite import to_db
 
 if TYPE_CHECKING:
     from hashall.model import RelPath
+    from hashall.scan_model import FileRow
 
 # Snapshots, recovery folders and our own staging and hidden directories.
 SKIPPED_NAMES = frozenset({".zfs", ".snapshots", "lost+found"})
@@ -166,7 +166,7 @@ class Walker:
     def _compare(self, below: RelPath, listing: _Listing, found: Findings) -> None:
         relpath = self._relpath(below)
         known = self._view.folder(relpath)
-        change = FolderChange(relpath, known.dir_id if known else None, [], [], [], [])
+        change = FolderChange(relpath, known.dir_id if known else None, [], [], [], [], [])
         if known is None:
             self._all_new(listing, change, found)
         else:
@@ -186,9 +186,7 @@ class Walker:
     def _all_new(self, listing: _Listing, change: FolderChange, found: Findings) -> None:
         listing.files.sort(key=_name_first)
         found.added += len(listing.files)
-        change.files.extend(
-            [(to_db(name), Difference.NEW, _stamp(seen)) for name, seen in listing.files]
-        )
+        change.files.extend([_row(name, Difference.NEW, seen) for name, seen in listing.files])
 
     def _differences(
         self, listing: _Listing, known: KnownFolder, change: FolderChange, found: Findings
@@ -207,25 +205,24 @@ class Walker:
                 if row[7]:
                     found.unread.append(Unread(row[1], row[4], known.dir_id, name))
                 continue
-            stamp = _stamp(seen)
-            what = self._difference(row, stamp)
+            what = self._difference(row, seen)
             found.added += what is Difference.NEW
             found.unchanged += what is Difference.TOUCHED
             found.changed += what is Difference.OTHER or what is Difference.WRITTEN
             if what is Difference.OTHER and row is not None:
                 change.replaced.append(row[1])
-            change.files.append((to_db(name), what, stamp))
+            change.files.append(_row(name, what, seen))
         change.files.sort(key=_name_first)
 
-    def _difference(self, row: KnownRow | None, stamp: Stamp) -> Difference:
+    def _difference(self, row: KnownRow | None, seen: os.stat_result) -> Difference:
         """`CatalogLoad` decides about the bytes once more, in SQL."""
         if row is None:
             return Difference.NEW
-        if row[1] != stamp.inode:
+        if row[1] != seen.st_ino:
             return Difference.OTHER
-        moved = row[4] != stamp.ctime_ns
+        moved = row[4] != seen.st_ctime_ns
         full = moved and row[6] and self.place.drift is DriftPolicy.FULL
-        if full or row[2:4] != (stamp.size, stamp.mtime_ns):
+        if full or row[2:4] != (seen.st_size, seen.st_mtime_ns):
             return Difference.WRITTEN
         return Difference.TOUCHED
 
@@ -252,8 +249,10 @@ def _name_first(file: tuple[Any, ...]) -> str:
     return str(file[0])
 
 
-def _stamp(seen: os.stat_result) -> Stamp:
-    return Stamp(
+def _row(name: str, what: Difference, seen: os.stat_result) -> FileRow:
+    return (
+        to_db(name),
+        what,
         seen.st_ino,
         seen.st_size,
         seen.st_mtime_ns,

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from hashall.scan_at_once import Share, read_at_once
 from hashall.scan_model import Findings, WalkPlace
 from hashall.scan_read import Outcome, ReadTask, read_all
 from hashall.scan_walk import Walker
+from seedkeep import pipe
 
-_HEAD = 8  # bytes that tell the length of a message
 _PAGES = 2 * 4096  # a message may leave so much of a pipe unused
 
 
@@ -46,6 +47,7 @@ class Worker:
     """Does one task after the other; keeps a walker while the place stays the same."""
 
     tell: Callable[[int], None]
+    share: Share | None = None  # of what is read while walking; None: nothing is
     _walker: Walker | None = None
 
     def do(self, task: Task | TakeView | None) -> Answer | None:
@@ -59,7 +61,12 @@ class Worker:
             walker = self._at(task.place)
         except OSError as why:  # unmounted, removed or covered since the scan began
             return _all_unreadable(task, why) if isinstance(task, WalkTask) else None
-        return walker.walk([*task.todo], task.budget) if isinstance(task, WalkTask) else None
+        if isinstance(task, TakeView):
+            return None
+        found = walker.walk([*task.todo], task.budget)
+        if self.share is not None and task.place.first:
+            read_at_once(found, task.place, self.share)
+        return found
 
     def leave(self) -> None:
         if self._walker is not None:
@@ -94,24 +101,9 @@ def weight(task: Any) -> int:
 
 
 def send(out: IO[bytes], message: Any) -> None:
-    """To an unbuffered pipe, which may take less than all at once."""
-    text = pickle.dumps(message, protocol=5)
-    rest = memoryview(len(text).to_bytes(_HEAD, "little") + text)
-    while rest:
-        rest = rest[out.write(rest) :]
+    pipe.send(out, pickle.dumps(message, protocol=5))
 
 
-def receive(pipe: IO[bytes]) -> Any:
+def receive(source: IO[bytes]) -> Any:
     """The next message; EOFError when the other side is gone."""
-    return pickle.loads(_exactly(pipe, int.from_bytes(_exactly(pipe, _HEAD), "little")))
-
-
-def _exactly(pipe: IO[bytes], count: int) -> bytes:
-    parts = []
-    while count:
-        part = pipe.read(count)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+    return pickle.loads(pipe.receive(source))

@@ -20,11 +20,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from seedkeep import pipe
 from seedkeep.qbittorrent_bulk import Address, Read, read_with_threads
 
 WORTH_A_PROCESS = 500  # lists; fewer are read before another process has started
 
-_HEAD = 8  # bytes that tell the length of a message
 _PROGRAM = "from seedkeep.qbittorrent_reader import main; main()"
 
 log = logging.getLogger(__name__)
@@ -126,24 +126,8 @@ def _end_with_input() -> None:
 
 
 def _send(out: IO[bytes], message: Any) -> None:
-    """To an unbuffered pipe, which may take less than all at once."""
-    text = marshal.dumps(message)
-    rest = memoryview(len(text).to_bytes(_HEAD, "little") + text)
-    while rest:
-        rest = rest[out.write(rest) :]
+    pipe.send(out, marshal.dumps(message))
 
 
-def _receive(pipe: IO[bytes]) -> Any:
-    """The next message.  Raises `EOFError` when the other side is gone."""
-    return marshal.loads(_exactly(pipe, int.from_bytes(_exactly(pipe, _HEAD), "little")))
-
-
-def _exactly(pipe: IO[bytes], count: int) -> bytes:
-    parts = []
-    while count:
-        part = pipe.read(count)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+def _receive(source: IO[bytes]) -> Any:
+    return marshal.loads(pipe.receive(source))

@@ -27,7 +27,7 @@ from hashall.catalog import scan_load
 from hashall.cli import main
 scan.HELPERS_FROM_ENTRIES = scan.HELPERS_FROM_FILES = 1
 scan.ENTRIES_PER_TASK, scan.FOLDERS_PER_TASK, scan.CHANGES_PER_COMMIT = 15, 2, 20
-scan_hash.SECONDS_PER_COMMIT, scan_hash.BATCH_FILES = 0.0, 4
+scan_hash.SECONDS_PER_COMMIT, scan.BATCH_FILES = 0.0, 4
 scan_load.LARGE_LOAD = 10
 sys.argv[0] = "hashall"
 main()

@@ -37,8 +37,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     found: list[Any] = []
     real = scan_crew._start
 
-    def start() -> Any:
-        found.append(real())
+    def start(number: int, of: int) -> Any:
+        found.append(real(number, of))
         return found[-1]
 
     monkeypatch.setattr(scan_crew, "_start", start)
@@ -150,6 +150,7 @@ def a_place(lab: CatalogLab, **fields: Any) -> WalkPlace:
         "st_dev": seen.st_dev,
         "inode": seen.st_ino,
         "catalog": None,
+        "first": False,
         "mount_points": frozenset(),
         "exclude": (),
         "drift": DriftPolicy.QUICK,
@@ -194,7 +195,7 @@ def test_many_tasks_wait_in_the_pipe_of_a_helper_without_blocking(
     lab: CatalogLab, started: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_tree(lab, folders=40)
-    monkeypatch.setattr("hashall.scan_hash.BATCH_FILES", 1)
+    monkeypatch.setattr("hashall.scan.BATCH_FILES", 1)
     monkeypatch.setattr(scan_crew, "_PIPE", 4096)
     lab.scan(workers=2)
     assert lab.known() == on_disk(lab.root)

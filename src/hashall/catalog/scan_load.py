@@ -18,11 +18,12 @@ from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE, Index, crea
 from hashall.catalog.files import FileTable
 from hashall.catalog.scan_reads import lacks_hash
 from hashall.model import RelPath
-from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, Stamp, Unread
+from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, Unread
 from seedkeep import clock
 from seedkeep.sqlite import Database, to_db
 
 LARGE_LOAD = 50_000  # rows; below it, indexes stay
+LARGE_FILE = 64 << 20  # bytes; where seeking to it costs nothing beside reading it
 FOLDERS_REMEMBERED = 50_000
 CACHE_KIB = 64 * 1024
 PAGES_PER_CHECKPOINT = 16_384  # 64 MiB
@@ -101,34 +102,53 @@ class CatalogLoad:
         """Whether there is anything at or below a directory."""
         return self.files.dir_id(relpath) is not None
 
+    def is_empty(self) -> bool:
+        """Whether no inode of the filesystem is known."""
+        return self.db.one(f"SELECT 1 FROM inodes_{self.device_id}") is None
+
     # -- names and inodes
 
     def write(self, changes: Iterable[FolderChange]) -> int:
         """Record how directories differ; returns how many names went with whole directories."""
         names: list[tuple[Any, ...]] = []
-        stamps: list[Stamp] = []
+        stamps: list[tuple[Any, ...]] = []
+        hashed: list[tuple[Any, ...]] = []
         waiting: list[tuple[Any, ...]] = []
         lost, now, named = 0, self._now, (Difference.NEW, Difference.OTHER)
         for change in changes:
             dir_id, files = change.dir_id, change.files
             if dir_id is None:
                 dir_id = self._folder(change.relpath)
-            stamps += [stamp for _, _, stamp in files]
-            names += [(dir_id, name, stamp[0], now) for name, what, stamp in files if what in named]
+            names += [(dir_id, row[0], row[2], now) for row in files if row[1] in named]
+            names += [(dir_id, row[0], row[1], now) for row in change.hashed]
+            stamps += [row[2:] for row in files]
+            hashed += [row[1:] for row in change.hashed]
             waiting += [
-                (stamp[0], stamp[3], dir_id, name, what is Difference.TOUCHED)
-                for name, what, stamp in files
+                (row[2], row[5], dir_id, row[0], row[1] is Difference.TOUCHED) for row in files
             ]
-            self._added.extend(
-                [hash(stamp[:3]) for _, what, stamp in files if what is Difference.NEW]
-            )
+            self._added.extend([hash(row[2:5]) for row in files if row[1] is Difference.NEW])
+            self._added.extend([hash(row[1:4]) for row in change.hashed])
             if change.gone or change.gone_dirs or change.replaced:
                 lost += self._forget(dir_id, change)
-        self._drop_when_large(NAMES_BY_INODE, len(self._added))
+        for index in (NAMES_BY_INODE, INODES_BY_BYTES):
+            self._drop_when_large(index, len(self._added))
         self.db.executemany(self._put_names, names)
         self.db.executemany(self._put_stamps, stamps)
+        self._put_hashed(hashed)
         self._put_waiting(waiting)
         return lost
+
+    def _put_hashed(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = ["size", "mtime_ns", "ctime_ns", "nlink", "mode", "uid", "gid"]
+        columns += ["quick_hash", "sha256", "racy", "hashed_at"]
+        self.db.executemany(
+            f"""
+            INSERT INTO inodes_{self.device_id} (inode, {", ".join(columns)})
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{clock.iso(clock.now())}')
+                ON CONFLICT DO UPDATE SET {", ".join(f"{it} = excluded.{it}" for it in columns)}
+            """,
+            rows,
+        )
 
     def note_unread(self, unread: Sequence[Unread]) -> None:
         self._put_waiting([(u.inode, u.ctime_ns, u.dir_id, to_db(u.name), True) for u in unread])
@@ -211,26 +231,29 @@ class CatalogLoad:
         return row[0], row[1]
 
     def waiting(self, mode: HashMode, page: int = 2000) -> Iterator[Waiting]:
-        """In the order of the inodes, which is close to the order on the platter.
+        """Large files, the largest first, so that no helper has one left when the others are done.
 
-        A page at a time, so that no statement stays open over a commit.
+        Then the order of the inodes, which is close to the order on the platter.  A page at a
+        time, so that no statement stays open over a commit.
         """
-        last = -(2**63)
-        while True:
-            rows = self.db.tuples(
-                f"""
-                SELECT w.inode, i.size, i.mtime_ns,
-                       iif({lacks_hash(mode)}, NULL, i.quick_hash),
-                       d.path, w.name, w.same
-                  {self._waiting_rows(mode)} AND w.inode > ? ORDER BY w.inode LIMIT {page}
-                """,
-                (last,),
-            )
-            found: list[Any] = list(rows)
-            if not found:
-                return
+        large = f"AND i.size >= {LARGE_FILE} ORDER BY i.size DESC, w.inode"
+        yield from self._waiting_items(mode, large, ())
+        small, last = f"AND i.size < {LARGE_FILE}", -(2**63)
+        while found := self._waiting_items(
+            mode, f"{small} AND w.inode > ? ORDER BY w.inode LIMIT {page}", (last,)
+        ):
             last = found[-1][0]
             yield from found
+
+    def _waiting_items(self, mode: HashMode, which: str, params: Sequence[int]) -> list[Any]:
+        return self.db.all_tuples(
+            f"""
+            SELECT w.inode, i.size, i.mtime_ns, iif({lacks_hash(mode)}, NULL, i.quick_hash),
+                   d.path, w.name, w.same
+              {self._waiting_rows(mode)} {which}
+            """,
+            params,
+        )
 
     def _waiting_rows(self, mode: HashMode) -> str:
         n = self.device_id

@@ -41,7 +41,7 @@ from seedkeep import console
     type=click.IntRange(1, 32),
     default=2,
     show_default=True,
-    help="Processes that read.  1 suits a single hard disk.",
+    help="Processes that read; from 2 on, one more for large files.  1 suits a single hard disk.",
 )
 @click.option(
     "--low-priority", is_flag=True, default=False, help="Let everybody else use CPU and disk first."

@@ -1,0 +1,155 @@
+"""A first scan reads small new files where it walks; everything else waits for its turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle, watched_writes
+
+from hashall import scan_at_once, scan_crew, scan_read
+from hashall.hashing import BLOCK
+from hashall.scan_at_once import Share
+from hashall.scan_model import FolderChange, HashMode
+from hashall.scan_read import Outcome, ReadTask, read_all
+from hashall.scan_work import Worker
+
+Tasks = list[list[str]]
+
+
+@pytest.fixture(autouse=True)
+def this_process_reads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a helper does, so that one can look on."""
+    monkeypatch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0, 1)))
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tasks]:
+    """The names that were left to the reading after the walk, task by task."""
+    found: Tasks = []
+
+    def read(task: ReadTask, tell: Callable[[int], None]) -> Outcome:
+        found.append(sorted(str(item[5]) for item in task.items))
+        return read_all(task, tell)
+
+    monkeypatch.setattr("hashall.scan_work.read_all", read)
+    return found
+
+
+def test_a_small_new_file_is_written_once_with_its_hash(lab: CatalogLab, later: Tasks) -> None:
+    for number in range(150):  # more than one batch
+        lab.write(f"{number % 7}/{number}.nfo", b"%d" % number)
+    with watched_writes() as written:
+        summary = lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert (summary.hashes.files, later) == (150, [])
+    assert not [statement for statement in written if statement.startswith("UPDATE inodes")]
+
+
+def test_large_files_wait_for_their_turn(lab: CatalogLab, later: Tasks) -> None:
+    """Else the helper that finds them would have all the work."""
+    lab.write("small.nfo")
+    lab.write("large.mkv", bytes(BLOCK))
+    lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert later == [["large.mkv"]]
+
+
+@pytest.mark.parametrize("of", [1, 2])
+def test_a_file_with_several_names_is_read_once_whoever_finds_them(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch, of: int
+) -> None:
+    """Here everything is given to the first of two helpers; the other's inodes wait."""
+    monkeypatch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0, of)))
+    for number in range(20):
+        film = lab.write(f"a/{number}.mkv", b"%d" % number)
+        os.link(film, lab.root / f"a/same folder {number}.mkv")
+        (lab.root / f"{number}").mkdir()
+        os.link(film, lab.root / f"{number}/in a folder {number}.mkv")
+    with counted_reads() as reads:
+        summary = lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert (len(reads.whole), summary.hashes.files) == (20, 20)
+    waited = {
+        file.inode
+        for name, file in lab.known().items()
+        if name.rpartition("/")[2] in {name for names in later for name in names}
+    }
+    assert all(inode % of for inode in waited)
+
+
+@pytest.mark.parametrize("mode", [HashMode.FAST, HashMode.UPGRADE])
+def test_samples_are_read_at_once_however_large_the_file(
+    lab: CatalogLab, later: Tasks, mode: HashMode
+) -> None:
+    lab.write("large.mkv", bytes(BLOCK + 5))
+    lab.write("twin.mkv", bytes(BLOCK + 5))
+    lab.write("alone.mkv", b"a")
+    summary = lab.scan(mode=mode)
+
+    assert summary.hashes.sampled == 3
+    wanted = {"large.mkv", "twin.mkv"} if mode is HashMode.UPGRADE else set()
+    assert {name for names in later for name in names} == wanted
+
+
+def test_a_second_root_is_not_read_again_where_its_inodes_are_known(
+    lab: CatalogLab, later: Tasks
+) -> None:
+    """R-CAT-3: a library that is hardlinked to what was scanned before."""
+    films = [lab.write(f"torrents/{number}.mkv", b"%d" % number) for number in range(9)]
+    lab.scan(lab.root / "torrents")
+    (lab.root / "library").mkdir()
+    for film in films:
+        os.link(film, lab.root / "library" / film.name)
+    with counted_reads() as reads:
+        lab.scan(lab.root / "library")
+
+    # Samples are compared, because a link moves the ctime; nothing is read whole.
+    assert reads.whole == []
+    assert lab.known() == on_disk(lab.root)
+
+
+def test_what_changes_before_it_is_read_is_left_to_the_reading_that_tells(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, gone = lab.write("written.mkv"), lab.write("gone.mkv")
+    lab.write("good.mkv")
+    items = scan_at_once._items
+
+    def meanwhile(changes: list[FolderChange], whole: bool, share: Share) -> object:
+        written.write_bytes(b"other bytes")
+        settle(written)
+        gone.unlink(missing_ok=True)
+        return items(changes, whole, share)
+
+    monkeypatch.setattr(scan_at_once, "_items", meanwhile)
+    summary = lab.scan()
+
+    assert summary.hashes.changing == [str(written)]
+    assert later == [["written.mkv"], ["gone.mkv"]]
+    lab.scan()
+    assert lab.known() == on_disk(lab.root)
+
+
+def test_an_unreadable_small_file_is_told_once(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = lab.write("closed.mkv")
+    lab.write("open.mkv")
+
+    def refuse(top: int, below: str, task: ReadTask) -> tuple[int, os.stat_result]:
+        if below.endswith("closed.mkv"):
+            raise PermissionError(13, "Permission denied")
+        return real(top, below, task)
+
+    real = scan_read.open_item
+    monkeypatch.setattr("hashall.scan_read.open_item", refuse)
+    summary = lab.scan()
+
+    assert summary.unreadable == {str(closed): "Permission denied"}
+    assert summary.hashes.files == 1
