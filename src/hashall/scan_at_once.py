@@ -7,25 +7,21 @@ before.  What goes wrong here is left to the reading after the walk, which tells
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
 
+from hashall import scan_read
 from hashall.hashing import BLOCK
-from hashall.scan_model import (
-    Difference,
-    FileRow,
-    Findings,
-    FolderChange,
-    HashedRow,
-    HashMode,
-    WalkPlace,
-)
-from hashall.scan_read import BATCH_FILES, Item, read_all, tasks
+from hashall.relpath import join
+from hashall.scan_model import Difference, FileRow, Findings, FolderChange, HashMode, WalkPlace
+from hashall.scan_read import BATCH_BYTES, BATCH_FILES, Opened
+from seedkeep.errors import SeedError
+from seedkeep.sqlite import from_db
 
-# (SHA-256, quick hash, racy, ctime_ns, nlink)
-_Read = tuple[str | None, str, bool, int, int]
 _MOST_REMEMBERED = 200_000  # inodes; a set of so many takes 15 MB
+_File = tuple[FileRow, FolderChange]
 
 
 @dataclass
@@ -51,41 +47,88 @@ class Share:
 def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
     """Move the new files that can be read now from `files` to `hashed`, in every folder."""
     whole = place.mode is HashMode.FULL
-    read: dict[tuple[int, ...], _Read] = {}
-    items = sorted(_items(found.changes, whole, share), key=itemgetter(0))  # as all reading
-    for task in tasks(place, whole, items, BATCH_FILES):
-        for done in read_all(task).reads:
-            read[done[5:]] = done[:5]
+    wanted = [
+        (row, change)
+        for change in found.changes
+        for row in change.files
+        # Large files are left: who finds them would have all the work.
+        if row[1] is Difference.NEW
+        and (row[3] < BLOCK or not whole)
+        and (row[6] == 1 or share.takes(row[2]))
+    ]
+    wanted.sort(key=_inode)  # as all reading is done
+    reading = _Reading(place, whole, found)
+    for batch in _batches(wanted):
+        reading.read(batch)
     for change in found.changes:
-        later: list[FileRow] = []
-        for row in change.files:
-            it = read.pop(row[2:5], None)  # a second name of it has nothing to add
-            if it is None:
-                later.append(row)
-            else:
-                change.hashed.append(_hashed(row, it))
-                _count(found, row[3], it[0])
-        change.files[:] = later
+        change.files[:] = [row for row in change.files if id(row) not in reading.done]
 
 
-def _items(changes: list[FolderChange], whole: bool, share: Share) -> Iterator[Item]:
-    """Large files are left: who finds them would have all the work."""
-    for change in changes:
-        for row in change.files:
-            wanted = row[1] is Difference.NEW and (row[3] < BLOCK or not whole)
-            if wanted and (row[6] == 1 or share.takes(row[2])):
-                yield row[2], row[3], row[4], None, change.relpath, row[0], 0
+def _inode(file: _File) -> int:
+    return file[0][2]
 
 
-def _hashed(row: FileRow, read: _Read) -> HashedRow:
-    name, _, inode, size, mtime_ns, _, _, mode, uid, gid = row
-    sha256, quick, racy, ctime_ns, nlink = read
-    return name, inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid, quick, sha256, racy
+def _batches(files: list[_File]) -> Iterator[list[_File]]:
+    batch: list[_File] = []
+    size = 0
+    for file in files:
+        if len(batch) >= BATCH_FILES or (batch and size + file[0][3] > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file[0][3]
+    if batch:
+        yield batch
 
 
-def _count(found: Findings, size: int, sha256: str | None) -> None:
-    if sha256 is None:
-        found.hashed.sampled += 1
-    else:
-        found.hashed.files += 1
-        found.hashed.bytes += size
+class _Reading:
+    def __init__(self, place: WalkPlace, whole: bool, found: Findings) -> None:
+        self.done: set[int] = set()  # ids of the rows that were read
+        self._place, self._whole, self._found = place, whole, found
+
+    def read(self, batch: list[_File]) -> None:
+        opened: list[tuple[_File, str, Opened]] = []
+        top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for file in batch:
+                below = self._below(file)
+                try:
+                    opened.append(
+                        (file, below, scan_read.open_item(top, below, self._place.st_dev))
+                    )
+                except (OSError, SeedError):
+                    continue
+            if self._whole:
+                scan_read.read_ahead([it for *_, it in opened])
+            for file, below, it in opened:
+                try:
+                    self._of(file, below, it)
+                except (OSError, SeedError):
+                    continue
+        finally:
+            os.close(top)
+            for *_, (fd, _) in opened:
+                os.close(fd)
+
+    def _below(self, file: _File) -> str:
+        row, change = file
+        name = row[0] if isinstance(row[0], str) else from_db(row[0])
+        top = self._place.relpath
+        return join(change.relpath[len(top) + 1 if top else 0 :], name)
+
+    def _of(self, file: _File, below: str, opened: Opened) -> None:
+        (row, change), seen, begun = file, opened[1], time.time_ns()
+        sha256, quick = scan_read.read_item(None, below, opened, self._whole)
+        if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != row[2:5]:
+            return  # written to, or replaced, between the listing and this
+        name, _, inode, size, mtime_ns, _, _, mode, uid, gid = row
+        racy = scan_read.is_racy(mtime_ns, begun)
+        hashed = (name, inode, size, mtime_ns, seen.st_ctime_ns, seen.st_nlink, mode, uid, gid)
+        change.hashed.append((*hashed, quick, sha256, racy))
+        self.done.add(id(row))
+        report = self._found.hashed
+        if sha256 is None:
+            report.sampled += 1
+        else:
+            report.files += 1
+            report.bytes += size

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hashall.hashing import (
@@ -86,6 +87,7 @@ class Outcome:
 
 
 Opened = tuple[int, os.stat_result]
+_byte = bytearray(1)
 
 
 def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Outcome:
@@ -101,11 +103,13 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
         for item in task.items:
             below = _below(item, task)
             try:
-                opened.append((item, below, open_item(top, below, task)))
+                opened.append((item, below, open_item(top, below, task.st_dev)))
             except (OSError, SeedError) as why:
                 reading.failed(below, why)
-        for it in opened:
-            reading.of(*it)
+        if task.whole:
+            read_ahead([it for _, _, it in opened])
+        for item, below, it in opened:
+            reading.of(item, below, it)
     finally:
         os.close(top)
         for _, _, (fd, _) in opened:
@@ -122,29 +126,50 @@ def _below(item: Item, task: ReadTask) -> str:
     return f"{folder}/{name}"[task.relpath_length :] if folder else name
 
 
-def open_item(top: int, below: str, task: ReadTask) -> Opened:
+def open_item(top: int, below: str, st_dev: int | None) -> Opened:
     fd, seen = open_regular_seen(below, dir_fd=top)
-    if task.st_dev not in (None, seen.st_dev):
+    if st_dev not in (None, seen.st_dev):
         os.close(fd)
         raise OSError(errno.EXDEV, "something was mounted here during the scan")
-    if len(task.items) > 1 and task.whole:
-        os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
     return fd, seen
 
 
+def read_ahead(opened: Sequence[Opened]) -> None:
+    """Tell the kernel what is read next, unless it has that already: then telling is for nothing.
+
+    One file in the middle stands for all.
+    """
+    if len(opened) < 2:
+        return
+    with suppress(OSError):  # EAGAIN: it would have to wait; EOPNOTSUPP: it cannot tell
+        if os.preadv(opened[len(opened) // 2][0], [_byte], 0, os.RWF_NOWAIT):
+            return
+    for fd, seen in opened:
+        os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
+
+
 def read_item(
-    item: Item, below: str, opened: Opened, task: ReadTask, tell: Callable[[int], None]
+    known: str | None,
+    below: str,
+    opened: Opened,
+    whole: bool,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> tuple[str | None, str]:
-    """(SHA-256, quick hash); no SHA-256 where samples were enough."""
+    """(SHA-256, quick hash); no SHA-256 where samples were enough.
+
+    Args:
+        known: The quick hash that it had; with the same again, no more has to be read.
+        whole: SHA-256, or samples only.
+    """
     fd, seen = opened
-    if item[3] is not None or not task.whole:
+    if known is not None or not whole:
         try:
             quick = sample_descriptor(fd, seen, below)
         except (OSError, SeedError):
-            if not task.whole:
+            if not whole:
                 raise
         else:  # else the full read says what is wrong
-            if quick == item[3] or not task.whole:
+            if quick == known or not whole:
                 return None, quick
     small = hash_small(fd, seen, below) if seen.st_size < BLOCK else None
     if small is not None:
@@ -163,7 +188,7 @@ class _Reading:
     def of(self, item: Item, below: str, opened: Opened) -> None:
         begun, outcome, seen = time.time_ns(), self.outcome, opened[1]
         try:
-            sha256, quick = read_item(item, below, opened, self.task, self.tell)
+            sha256, quick = read_item(item[3], below, opened, self.task.whole, self.tell)
         except (OSError, SeedError) as why:
             self.failed(below, why)
             return
@@ -179,7 +204,7 @@ class _Reading:
         elif sha256 is None and quick == item[3]:
             outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
         else:
-            racy = _is_racy(mtime_ns, begun)
+            racy = is_racy(mtime_ns, begun)
             outcome.reads.append((sha256, quick, racy, seen.st_ctime_ns, seen.st_nlink, *key))
             outcome.doubted += item[3] is not None and item[6]
 
@@ -203,7 +228,7 @@ class _Teller:
             self._untold = 0
 
 
-def _is_racy(mtime_ns: int, now_ns: int) -> bool:
+def is_racy(mtime_ns: int, now_ns: int) -> bool:
     """Whether a write after `now_ns` could leave the file with this same mtime."""
     tick = CLOCK_TICK_NS if mtime_ns % 1_000_000_000 else COARSE_TICK_NS
     return -tick < mtime_ns - now_ns < CLOCK_SKEW_NS

@@ -57,6 +57,30 @@ def test_names_that_only_linux_allows_are_catalogued(lab: CatalogLab) -> None:
     assert len(lab.known()) == len(names)
 
 
+NUMBERS = ("1", "007", "1e3", "0x10", "-0", "+5", "1.0", "1.", ".5", " 1", "1_000", "9" * 30)
+NUMBERS_IN_WORDS = ("inf", "nan", "NULL", "true")
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_names_that_look_like_numbers_stay_the_text_they_are(
+    lab: CatalogLab, known_before: bool
+) -> None:
+    """SQLite would make 7 of 007, and 1000.0 of 1e3, wherever it is let."""
+    if known_before:
+        lab.write("12/film.mkv", b"film")
+        lab.scan()
+    for name in (*NUMBERS, *NUMBERS_IN_WORDS):
+        lab.write(name, f"file {name}".encode())
+        lab.write(f"12/{name}", f"file {name} in a folder".encode())
+        lab.write(f"in {name}/{name}", b"")
+
+    lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert all(file.sha256 for file in lab.known().values())
+    assert {"007", "12/007", "1e3", "in 1e3/1e3"} <= lab.known().keys()
+
+
 def test_symlinks_are_skipped_and_counted(lab: CatalogLab) -> None:
     """R-CAT-5"""
     film = lab.write("film.mkv")
@@ -354,10 +378,10 @@ def changing(path: Path, how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `how` happen to a file right before it is read."""
     real = scan_read.open_item
 
-    def open_after_it_happened(top: int, below: str, task: Any) -> Any:
-        if Path(task.abspath, below) == path:
+    def open_after_it_happened(top: int, below: str, st_dev: int | None) -> Any:
+        if Path(os.readlink(f"/proc/self/fd/{top}"), below) == path:
             how()
-        return real(top, below, task)
+        return real(top, below, st_dev)
 
     monkeypatch.setattr(scan_read, "open_item", open_after_it_happened)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle, watched_writes
@@ -12,7 +13,7 @@ from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle
 from hashall import scan_at_once, scan_crew, scan_read
 from hashall.hashing import BLOCK
 from hashall.scan_at_once import Share
-from hashall.scan_model import FolderChange, HashMode
+from hashall.scan_model import HashMode
 from hashall.scan_read import Outcome, ReadTask, read_all
 from hashall.scan_work import Worker
 
@@ -119,15 +120,15 @@ def test_what_changes_before_it_is_read_is_left_to_the_reading_that_tells(
 ) -> None:
     written, gone = lab.write("written.mkv"), lab.write("gone.mkv")
     lab.write("good.mkv")
-    items = scan_at_once._items
+    batches = scan_at_once._batches
 
-    def meanwhile(changes: list[FolderChange], whole: bool, share: Share) -> object:
+    def meanwhile(files: list[Any]) -> object:
         written.write_bytes(b"other bytes")
         settle(written)
         gone.unlink(missing_ok=True)
-        return items(changes, whole, share)
+        return batches(files)
 
-    monkeypatch.setattr(scan_at_once, "_items", meanwhile)
+    monkeypatch.setattr(scan_at_once, "_batches", meanwhile)
     summary = lab.scan()
 
     assert summary.hashes.changing == [str(written)]
@@ -142,10 +143,10 @@ def test_an_unreadable_small_file_is_told_once(
     closed = lab.write("closed.mkv")
     lab.write("open.mkv")
 
-    def refuse(top: int, below: str, task: ReadTask) -> tuple[int, os.stat_result]:
+    def refuse(top: int, below: str, st_dev: int) -> tuple[int, os.stat_result]:
         if below.endswith("closed.mkv"):
             raise PermissionError(13, "Permission denied")
-        return real(top, below, task)
+        return real(top, below, st_dev)
 
     real = scan_read.open_item
     monkeypatch.setattr("hashall.scan_read.open_item", refuse)
@@ -153,3 +154,24 @@ def test_an_unreadable_small_file_is_told_once(
 
     assert summary.unreadable == {str(closed): "Permission denied"}
     assert summary.hashes.files == 1
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_kernel_is_told_what_comes_next_unless_it_has_that_already(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    told: list[int] = []
+
+    def answer(*_: object) -> int:
+        if cached:
+            return 1
+        raise BlockingIOError(11, "would block")
+
+    monkeypatch.setattr(os, "preadv", answer)
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *_: told.append(fd))
+    for number in range(3):
+        lab.write(f"{number}.nfo")
+    lab.scan()
+
+    assert len(told) == (0 if cached else 3)
+    assert lab.known() == on_disk(lab.root)

@@ -255,3 +255,31 @@ def test_reads_of_a_batch_have_one_outcome_each(lab: CatalogLab) -> None:
     assert scan_read.read_all(elsewhere).problems == {
         "good.mkv": "something was mounted here during the scan"
     }
+
+
+def test_large_files_are_read_the_largest_first_and_by_one_process_more(
+    lab: CatalogLab, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one reader may have the largest of all left when the others are done."""
+    monkeypatch.setattr("hashall.catalog.scan_load.LARGE_FILE", 1000)
+    monkeypatch.setattr(scanning, "LARGE_ON_AVERAGE", 1000)
+    monkeypatch.setattr("hashall.scan.BATCH_FILES", 1)
+    sizes = [900, 5000, 1000, 800, 7000, 7000, 999]
+    for number, size in enumerate(sizes):
+        os.link(lab.write(f"{number}.mkv", bytes(size)), lab.root / f"link {number}")
+    monkeypatch.setattr(scanning, "HELPERS_FROM_ENTRIES", 1000)  # nothing is read while walking
+    asked: list[int] = []
+    give = scan_crew._Helper.give
+
+    def note(self: Any, task: Any) -> None:
+        if isinstance(task, scan_read.ReadTask):
+            asked.extend(item[1] for item in task.items)
+        give(self, task)
+
+    monkeypatch.setattr(scan_crew._Helper, "give", note)
+    lab.scan(workers=2)
+
+    assert len(started) == 3
+    assert asked[:4] == [7000, 7000, 5000, 1000]
+    assert sorted(asked[4:]) == [800, 900, 999]
+    assert lab.known() == on_disk(lab.root)
