@@ -21,7 +21,7 @@ from seedkeep.errors import SeedError
 from seedkeep.sqlite import from_db
 
 _MOST_REMEMBERED = 200_000  # inodes; a set of so many takes 15 MB
-_File = tuple[FileRow, FolderChange]
+_File = tuple[FileRow, FolderChange, str]  # with its path below the place
 
 
 @dataclass
@@ -47,21 +47,23 @@ class Share:
 def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
     """Move the new files that can be read now from `files` to `hashed`, in every folder."""
     whole = place.mode is HashMode.FULL
-    wanted = [
-        (row, change)
-        for change in found.changes
-        for row in change.files
-        # Large files are left: who finds them would have all the work.
-        if row[1] is Difference.NEW
-        and (row[3] < BLOCK or not whole)
-        and (row[6] == 1 or share.takes(row[2]))
-    ]
-    wanted.sort(key=_inode)  # as all reading is done
+    wanted = sorted(_wanted(found, place, whole, share), key=_inode)  # as all reading is done
     reading = _Reading(place, whole, found)
     for batch in _batches(wanted):
         reading.read(batch)
     for change in found.changes:
         change.files[:] = [row for row in change.files if id(row) not in reading.done]
+
+
+def _wanted(found: Findings, place: WalkPlace, whole: bool, share: Share) -> Iterator[_File]:
+    """Large files are left: who finds them would have all the work."""
+    top = len(place.relpath) + 1 if place.relpath else 0
+    for change in found.changes:
+        folder = change.relpath[top:]
+        for row in change.files:
+            wanted = row[1] is Difference.NEW and (row[3] < BLOCK or not whole)
+            if wanted and (row[6] == 1 or share.takes(row[2])):
+                yield row, change, join(folder, from_db(row[0]))
 
 
 def _inode(file: _File) -> int:
@@ -87,38 +89,34 @@ class _Reading:
         self._place, self._whole, self._found = place, whole, found
 
     def read(self, batch: list[_File]) -> None:
-        opened: list[tuple[_File, str, Opened]] = []
+        opened: list[tuple[_File, Opened]] = []
         top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for file in batch:
-                below = self._below(file)
-                try:
-                    opened.append(
-                        (file, below, scan_read.open_item(top, below, self._place.st_dev))
-                    )
-                except (OSError, SeedError):
-                    continue
+                it = self._open(top, file[2])
+                if it is not None:
+                    opened.append((file, it))
             if self._whole:
-                scan_read.read_ahead([it for *_, it in opened])
-            for file, below, it in opened:
-                try:
-                    self._of(file, below, it)
-                except (OSError, SeedError):
-                    continue
+                scan_read.read_ahead([it for _, it in opened])
+            for file, it in opened:
+                self._of(file, it)
         finally:
             os.close(top)
-            for *_, (fd, _) in opened:
+            for _, (fd, _) in opened:
                 os.close(fd)
 
-    def _below(self, file: _File) -> str:
-        row, change = file
-        name = row[0] if isinstance(row[0], str) else from_db(row[0])
-        top = self._place.relpath
-        return join(change.relpath[len(top) + 1 if top else 0 :], name)
+    def _open(self, top: int, below: str) -> Opened | None:
+        try:
+            return scan_read.open_item(top, below, self._place.st_dev)
+        except (OSError, SeedError):
+            return None
 
-    def _of(self, file: _File, below: str, opened: Opened) -> None:
-        (row, change), seen, begun = file, opened[1], time.time_ns()
-        sha256, quick = scan_read.read_item(None, below, opened, self._whole)
+    def _of(self, file: _File, opened: Opened) -> None:
+        (row, change, below), seen, begun = file, opened[1], time.time_ns()
+        try:
+            sha256, quick = scan_read.read_item(None, below, opened, self._whole)
+        except (OSError, SeedError):
+            return
         if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != row[2:5]:
             return  # written to, or replaced, between the listing and this
         name, _, inode, size, mtime_ns, _, _, mode, uid, gid = row

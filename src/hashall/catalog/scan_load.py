@@ -1,6 +1,6 @@
 """Writing what a scan finds: many rows a statement, in path order, many folders a transaction.
 
-Secondary indexes are dropped when a scan brings far more than there is, and made again when its
+Secondary indexes are dropped when a scan brings far more than there is, and made when its
 last row is in: live, they take most of the time of a large load.  A scan that is killed meanwhile
 leaves a correct catalog with slow questions; the next scan makes them again.
 """
@@ -28,6 +28,7 @@ FOLDERS_REMEMBERED = 50_000
 CACHE_KIB = 64 * 1024
 PAGES_PER_CHECKPOINT = 16_384  # 64 MiB
 
+_DROPPED = (NAMES_BY_INODE, INODES_BY_BYTES)
 _SAME = "(size = excluded.size AND mtime_ns = excluded.mtime_ns)"
 _READ = "(sha256 IS NOT NULL OR quick_hash IS NOT NULL)"
 # Whether the bytes are taken for the same, and which ctime stands in the row then.  With QUICK the
@@ -96,7 +97,11 @@ class CatalogLoad:
             ) STRICT;
             DELETE FROM temp.scan_waiting
         """)
-        self.make_indexes()
+        if self.is_empty():
+            for index in _DROPPED:
+                self._drop(index)
+        else:
+            self.make_indexes()
 
     def knows(self, relpath: RelPath) -> bool:
         """Whether there is anything at or below a directory."""
@@ -130,7 +135,7 @@ class CatalogLoad:
             self._added.extend([hash(row[1:4]) for row in change.hashed])
             if change.gone or change.gone_dirs or change.replaced:
                 lost += self._forget(dir_id, change)
-        for index in (NAMES_BY_INODE, INODES_BY_BYTES):
+        for index in _DROPPED:
             self._drop_when_large(index, len(self._added))
         self.db.executemany(self._put_names, names)
         self.db.executemany(self._put_stamps, stamps)
@@ -338,7 +343,10 @@ class CatalogLoad:
         row = self.db.one(f"SELECT count(*) FROM {index.table}_{self.device_id}")
         assert row is not None
         if 2 * rows > row[0]:
-            self.db.execute(f"DROP INDEX IF EXISTS {index.of(self.device_id)}")
+            self._drop(index)
+
+    def _drop(self, index: Index) -> None:
+        self.db.execute(f"DROP INDEX IF EXISTS {index.of(self.device_id)}")
 
     def make_names_index(self) -> None:
         create_index(self.db, self.device_id, NAMES_BY_INODE)
