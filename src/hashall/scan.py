@@ -78,6 +78,7 @@ PSEUDO_FILESYSTEMS = frozenset(
 SECONDS_PER_COMMIT = 1.0
 CHANGES_PER_COMMIT = 20_000  # rows, about
 ENTRIES_PER_TASK = 2000
+READ_PER_TASK = 500  # where they are also read: on a slow disk so many take seconds
 FOLDERS_PER_TASK = 64
 LETTERS_PER_TASK = 16_000  # of paths: a task has to fit into a pipe
 # From so much on, starting helpers (a tenth of a second) pays.
@@ -309,7 +310,8 @@ class _PlaceScan:
         part = todo[-share:]
         while len(part) > 1 and sum(map(len, part)) > LETTERS_PER_TASK:
             part = part[len(part) // 2 :]
-        return WalkTask(self.place, tuple(part), ENTRIES_PER_TASK)
+        entries = READ_PER_TASK if self.place.first else ENTRIES_PER_TASK
+        return WalkTask(self.place, tuple(part), entries)
 
     def _take(self, found: Findings) -> None:
         summary = self._summary

@@ -26,7 +26,8 @@ from hashall import scan, scan_hash
 from hashall.catalog import scan_load
 from hashall.cli import main
 scan.HELPERS_FROM_ENTRIES = scan.HELPERS_FROM_FILES = 1
-scan.ENTRIES_PER_TASK, scan.FOLDERS_PER_TASK, scan.CHANGES_PER_COMMIT = 15, 2, 20
+scan.ENTRIES_PER_TASK = scan.READ_PER_TASK = 15
+scan.FOLDERS_PER_TASK, scan.CHANGES_PER_COMMIT = 2, 20
 scan_hash.SECONDS_PER_COMMIT, scan.BATCH_FILES = 0.0, 4
 scan_load.LARGE_LOAD = 10
 sys.argv[0] = "hashall"

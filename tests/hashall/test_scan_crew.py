@@ -27,7 +27,8 @@ from seedkeep.sqlite import MissingDatabase
 def helpers_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HELPERS_FROM_ENTRIES", "HELPERS_FROM_FILES", "HELPERS_FROM_BYTES"):
         monkeypatch.setattr(scanning, name, 1)
-    monkeypatch.setattr(scanning, "ENTRIES_PER_TASK", 10)
+    for name in ("ENTRIES_PER_TASK", "READ_PER_TASK"):
+        monkeypatch.setattr(scanning, name, 10)
     monkeypatch.setattr(scanning, "FOLDERS_PER_TASK", 3)
 
 
