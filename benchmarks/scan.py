@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import scan_corpora as corpora
+from benchmarks import scan_groups as groups
 from seedkeep.sqlite import open_database
 from seedkeep.text import table
 
@@ -122,6 +123,21 @@ class Bench:
         find = Run("find -printf", (find_command(corpus.root),), bar="≤ 2.0")
         self.measure(Work(f"rescan of {corpus.names:,} names", False, ours, (find,)))
 
+    def dupes(self) -> None:
+        """From a catalog that is there; and the groups are those of jdupes to the last file."""
+        root = corpora.small(self.folder, self.names).root
+        subprocess.run(self.scan("small", root), stdout=subprocess.DEVNULL, check=True)
+        command = [*HASHALL, "dupes", "--db", self.catalog("small")]
+        ours = Run("hashall dupes", (command,), bar="≤ 0.4 s")
+        python = Run("python -c pass", ([sys.executable, "-c", "pass"],))
+        self.measure(Work(f"all duplicates of {self.names:,} names", False, ours, (python,)))
+        if not shutil.which("jdupes"):
+            return
+        theirs, listed = groups.of_jdupes(root), groups.of_hashall([*command, "--json"])
+        if listed != theirs:
+            raise SystemExit(f"{len(listed ^ theirs)} groups are not the same as jdupes -rq finds")
+        print(f"{len(listed):,} groups, the same as jdupes -rq finds")
+
     def small_cold(self) -> None:
         self._small(cold=True, bar="≤ 0.7")
 
@@ -223,6 +239,7 @@ WORKS = {
     "small-cold": Bench.small_cold,
     "small-warm": Bench.small_warm,
     "rescan": Bench.rescan,
+    "dupes": Bench.dupes,
     "large-cold": Bench.large_cold,
     "large-duplicates": Bench.large_duplicates,
     "linear": Bench.linear,

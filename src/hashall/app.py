@@ -9,61 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashall.catalog import Catalog, open_catalog
-from hashall.catalog.scans import Coverage
-from hashall.lock import exclusive
 from hashall.model import MAIN_CLIENT, Device, Payload, TorrentInstance
 from hashall.pathing import MountTable
 from hashall.places import Places
 from seedkeep import settings_table as table
 from seedkeep.errors import Misused
 from seedkeep.settings import Settings
-from seedkeep.torrent_client import NoSuchTorrent, TorrentClient, resolve
 
 if TYPE_CHECKING:
     from hashall.scan import Progress, ScanOptions, ScanSummary
-
-
-@dataclass(frozen=True)
-class DeviceView:
-    device: Device
-    mount_points: tuple[str, ...]  # where it shows now
-    names: int
-    inodes: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class RootView:
-    path: str
-    device_id: int
-    coverage: Coverage
-
-
-@dataclass(frozen=True)
-class StatusView:
-    catalog: Path
-    devices: tuple[DeviceView, ...]
-    roots: tuple[RootView, ...]
-    torrents: int
-    payloads: int
-    incomplete_payloads: int
-    torrents_with_problems: int
-    open_runs: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class PayloadView:
-    payload: Payload
-    root: str  # as it shows here
-    torrents: tuple[TorrentInstance, ...]
-
-
-@dataclass(frozen=True)
-class TorrentView:
-    instance: TorrentInstance
-    payload: PayloadView | None
-    group: tuple[TorrentInstance, ...]  # everything that moves together with it
-    also_on: tuple[PayloadView, ...]  # the same payload on other devices
+    from hashall.views import DeviceView, PayloadView, StatusView, TorrentView
+    from seedkeep.torrent_client import TorrentClient
 
 
 @dataclass
@@ -104,6 +60,7 @@ class App:
         wait: Callable[[str], None] | None = None,
     ) -> ScanSummary:
         """`wait`: another holder of the catalog is waited for; it is told who that is."""
+        from hashall.lock import exclusive
         from hashall.scan import check_roots, scan
 
         check_roots(roots)  # or a mistyped path would leave an empty catalog behind
@@ -115,6 +72,9 @@ class App:
 
     def torrent(self, text: str) -> TorrentView:
         """Everything known of one torrent.  Raises `Misused`, `NoSuchTorrent`."""
+        from hashall.views import TorrentView
+        from seedkeep.torrent_client import NoSuchTorrent
+
         payloads = self.catalog.payloads
         by_key = {instance.key: instance for instance in payloads.instances()}
         if not by_key:
@@ -148,6 +108,8 @@ class App:
         return tuple(self._device_view(device) for device in self.catalog.devices.all())
 
     def status(self) -> StatusView:
+        from hashall.views import RootView, StatusView
+
         catalog = self.catalog
         payloads, instances = catalog.payloads.all(), catalog.payloads.instances()
         return StatusView(
@@ -169,6 +131,8 @@ class App:
         )
 
     def _payload_view(self, payload: Payload) -> PayloadView:
+        from hashall.views import PayloadView
+
         return PayloadView(
             payload,
             self.places.shown(payload.device_id, payload.root_path),
@@ -176,6 +140,8 @@ class App:
         )
 
     def _device_view(self, device: Device) -> DeviceView:
+        from hashall.views import DeviceView
+
         names, inodes, size = self.catalog.files(device.device_id).totals()
         mounted = self.places.mount_points_of(device.fs_key)
         return DeviceView(device, mounted, names, inodes, size)
@@ -183,6 +149,8 @@ class App:
 
 def _resolve(instances: Iterable[TorrentInstance], text: str) -> TorrentInstance:
     """`hash` or `hash@client`; without a client the main one's, if it has it too."""
+    from seedkeep.torrent_client import resolve
+
     wanted, _, client = text.partition("@")
     chosen = [instance for instance in instances if client in ("", instance.client)]
     fits = {instance.torrent_id for instance in chosen}

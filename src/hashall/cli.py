@@ -8,6 +8,7 @@ import click
 
 from hashall.commands.common import PROGRAM
 from seedkeep import console
+from seedkeep.collector import end_quickly
 from seedkeep.lazy_group import LazyGroup
 from seedkeep.program_options import version_option
 
@@ -42,4 +43,6 @@ def cli() -> None:
 
 
 def main() -> None:
-    sys.exit(console.run(cli, None, PROGRAM))
+    code = console.run(cli, None, PROGRAM)
+    end_quickly()
+    sys.exit(code)

@@ -11,9 +11,7 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import stat
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -234,6 +232,9 @@ def _run(command: Sequence[str]) -> str:
     """The output of a tool; "" when it is not installed.  Its exit code is not looked at:
     one unknown name among many makes it fail, with all the other answers given.
     """
+    import shutil  # slow to import, and rarely needed
+    import subprocess
+
     program = shutil.which(command[0], path=TOOL_PATH)
     if program is None:
         return ""

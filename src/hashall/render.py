@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from hashall.app import DeviceView, StatusView
 from hashall.render_scan import short_list as _list
+from hashall.views import DeviceView, StatusView
 from seedkeep import clock
 from seedkeep.progress import Progress
 from seedkeep.text import table

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hashall.app import RootView
 from hashall.device_choice import DeviceDetails, Forgotten
 from hashall.lookup import DeviceFigures
 from hashall.model import Device
 from hashall.render import age
+from hashall.views import RootView
 from seedkeep import clock
 from seedkeep.text import printable, table
 from seedkeep.units import format_size

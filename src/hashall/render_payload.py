@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hashall.app import TorrentView
 from hashall.model import TorrentInstance
 from hashall.payload_clients import ClientSync, Synced
 from hashall.payload_report import (
@@ -20,6 +19,7 @@ from hashall.payload_sync import SyncResult
 from hashall.payload_verify import Verification
 from hashall.pieces import PieceReport
 from hashall.render_scan import counted, short_list
+from hashall.views import TorrentView
 from seedkeep.text import printable, table
 from seedkeep.units import format_size
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hashall.catalog.files import join
 from hashall.catalog.scans import is_at_or_below
 from hashall.model import Place, RelPath
 from hashall.places import Places
+from hashall.relpath import join
 
 
 @dataclass

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
@@ -95,6 +95,10 @@ def note(text: str) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
+    if stream.errors == "strict":  # all of a text is encoded before any of it is written
+        with suppress(UnicodeEncodeError):
+            stream.write(f"{text}\n")
+            return
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from fractions import Fraction
 
 _PREFIXES = "KMGTPE"
-_SIZE_UNITS = {
+_SIZE_UNITS: dict[str, int] = {
     "B": 1,
     **{f"{prefix}B": 1000**power for power, prefix in enumerate(_PREFIXES, 1)},
     **{f"{prefix}IB": 1024**power for power, prefix in enumerate(_PREFIXES, 1)},
 }
+_HALVES = [0, *(1 << (10 * power - 1) for power in range(1, len(_PREFIXES) + 1))]  # of each unit
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -43,29 +43,33 @@ def parse_size(text: str) -> int:
         raise ValueError(f"{text!r}: {match[2]} is no unit of size")
     if "." in number and unit in ("", "B"):
         raise ValueError(f"{text!r} is a fraction of a byte")
-    return int(Fraction(number) * _SIZE_UNITS.get(unit, 1))
+    if "." not in number:
+        return int(number) * _SIZE_UNITS.get(unit, 1)
+    from fractions import Fraction  # slow to import, and rarely needed
+
+    return int(Fraction(number) * _SIZE_UNITS[unit])
 
 
 def format_size(size: int) -> str:
     """IEC with one decimal: "1.5 GiB"; below 1 KiB exact: "512 B"."""
-    sign, size = ("-", -size) if size < 0 else ("", size)
+    sign = ""
     if size < 1024:
-        return f"{sign}{size} B"
-    power = min((size.bit_length() - 1) // 10, len(_PREFIXES))
-    tenths = _rounded_tenths(size, power)
+        if size > -1024:
+            return f"{size} B"
+        sign, size = "-", -size
+    power = (size.bit_length() - 1) // 10
+    power = min(power, len(_PREFIXES))
+    tenths = (size * 10 + _HALVES[power]) >> (10 * power)
     if tenths >= 10_240 and power < len(_PREFIXES):  # 1023.96 MiB is shown as 1.0 GiB
         power += 1
-        tenths = _rounded_tenths(size, power)
+        tenths = (size * 10 + _HALVES[power]) >> (10 * power)
     return f"{sign}{tenths // 10}.{tenths % 10} {_PREFIXES[power - 1]}iB"
-
-
-def _rounded_tenths(size: int, power: int) -> int:
-    unit = 1 << (10 * power)
-    return (size * 20 + unit) // (2 * unit)
 
 
 def parse_duration(text: str) -> timedelta:
     """Largest unit first, each unit once; `0` needs no unit.  Raises `ValueError`."""
+    from fractions import Fraction
+
     stripped = text.strip()
     if stripped == "0":
         return timedelta(0)

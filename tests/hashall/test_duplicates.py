@@ -5,23 +5,48 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.catalog_lab import CatalogLab
 from tests.support.filesystems import lab_folder, tmpfs
 
 from hashall import render_duplicates
-from hashall.duplicates import Duplicates, find_duplicates
+from hashall.catalog.duplicates import EqualBytes
+from hashall.duplicate_list import list_duplicates
+from hashall.duplicates import Copy, DuplicateGroup, Duplicates, find_duplicates
+from hashall.relpath import join
+from seedkeep.sqlite import open_database, to_db, transaction
+from seedkeep.text import printable
+from seedkeep.units import format_size
 
 RANDOM_TREES = int(os.environ.get("SEEDKEEP_RANDOM_TREES", "4"))
+UNNEEDED = (
+    "fractions",
+    "hashall.duplicates",
+    "hashall.hashing",
+    "hashall.views",
+    "importlib.resources",
+    "seedkeep.torrent_client",
+    "subprocess",
+    "xxhash",
+)
 ODD = os.fsdecode(b"caf\xe9 \xff.mkv")
 
 
 def found(lab: CatalogLab, *, across: bool = False, min_size: int = 1) -> Duplicates:
     return find_duplicates(lab.places(), across=across, min_size=min_size)
+
+
+def text_of(lab: CatalogLab, *, across: bool = False, min_size: int = 1) -> str:
+    """What a person reads of the same."""
+    listed = list_duplicates(lab.places(), across=across, min_size=min_size)
+    return "\n".join(render_duplicates.duplicates(listed))
 
 
 def names_of(lab: CatalogLab, duplicates: Duplicates) -> list[list[list[str]]]:
@@ -65,7 +90,7 @@ def test_an_inode_with_a_name_that_nobody_knows_saves_nothing(lab: CatalogLab) -
 
     duplicates = found(lab)
     assert (duplicates.saves, duplicates.redundant) == (0, 400)
-    assert "b  (1 more name unseen)" in render_duplicates.duplicates(duplicates)
+    assert "b  (1 more name unseen)\n" in text_of(lab)
 
 
 def test_empty_files_are_left_out_unless_asked_for(lab: CatalogLab) -> None:
@@ -104,7 +129,7 @@ def test_names_that_are_not_utf_8_are_shown(lab: CatalogLab) -> None:
 
     duplicates = found(lab)
     assert names_of(lab, duplicates) == [[[ODD], [f"x/{ODD}"]]]
-    assert "caf\\xe9 \\xff.mkv\n" in render_duplicates.duplicates(duplicates)
+    assert "caf\\xe9 \\xff.mkv\n" in text_of(lab)
 
 
 def test_copies_on_two_filesystems_are_a_group_only_when_asked_for(lab: CatalogLab) -> None:
@@ -141,7 +166,7 @@ def test_files_without_a_hash_are_counted(lab: CatalogLab) -> None:
     lab.db.execute(f"UPDATE inodes_{n} SET sha256 = NULL")
 
     assert found(lab).unhashed == 1
-    assert "1 file without a SHA-256" in render_duplicates.duplicates(found(lab))
+    assert "1 file without a SHA-256" in text_of(lab)
 
 
 @pytest.mark.parametrize("seed", range(RANDOM_TREES))
@@ -221,3 +246,213 @@ def used(folder: Path) -> int:
         for seen in (path.lstat(),)
     }
     return sum(inodes.values())
+
+
+def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        lab.write(name, b"film")
+    lab.scan()
+    names = EqualBytes.names
+
+    def a_moment_later(table: EqualBytes, device_id: int) -> Iterator[tuple[str, bytes, str]]:
+        with open_database(lab.db_path) as other:
+            other.execute(f"UPDATE names_{device_id} SET gone_at = 'now'")
+        return names(table, device_id)
+
+    monkeypatch.setattr(EqualBytes, "names", a_moment_later)
+    assert names_of(lab, found(lab)) == [[["a"], ["b"]]]
+    assert found(lab).groups == ()
+
+
+def test_a_list_loads_nothing_that_it_does_not_need(lab: CatalogLab) -> None:
+    """Each of these takes milliseconds to import, of the tenth of a second that the start takes."""
+    code = (
+        "import sys\nfrom hashall.cli import main\n"
+        f"sys.argv = ['hashall', 'dupes', '--db', {str(lab.db_path)!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, modules = done.stdout.splitlines()
+
+    assert said == "no duplicates"
+    assert "'hashall.duplicate_list'" in modules
+    assert [name for name in UNNEEDED if f"'{name}'" in modules] == []
+
+
+FOLDERS = ("", "a", "a/b", "a b", os.fsdecode(b"\xff"))
+NAMES = ("x", "y.mkv", "\u0085", "\U0001f3ac", ODD, os.fsdecode(b"\x80"), "\ue000", "line\nbreak")
+DEVICES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Known:
+    """An inode as a catalog may have it, be it of yesterday."""
+
+    device_id: int
+    content: tuple[str | None, int]  # (what it has, bytes); None: it was not hashed
+    nlink: int
+    paths: tuple[tuple[str, str, bool], ...]  # (folder, name, whether it is gone)
+
+
+KNOWN = st.builds(
+    Known,
+    st.sampled_from(DEVICES),
+    st.sampled_from((("a", 7), ("a", 7), ("b", 7), ("c", 14), ("c", 0), (None, 7))),
+    st.integers(1, 3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(FOLDERS), st.sampled_from(NAMES), st.sampled_from((False, False, True))
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+)
+
+# The same two groups on both devices, and one device has a third: equal waste, so the hash decides.
+EQUAL_WASTE = [
+    Known(device_id, content, 1, ((FOLDERS[number], content[0], False),))
+    for number in range(2)
+    for device_id, content in ((1, ("a", 7)), (2, ("a", 7)), (1, ("b", 7)))
+]
+
+# Names that moved from one root to another, and only that one was scanned again.
+MORE_NAMES_THAN_LINKS = [
+    Known(1, ("a", 7), 1, ((folder, "x", False), (folder, "y.mkv", False))) for folder in ("a", "b")
+]
+
+
+@settings(max_examples=150, deadline=None)
+@example(EQUAL_WASTE, False, 1)
+@example(EQUAL_WASTE, True, 1)
+@example(MORE_NAMES_THAN_LINKS, False, 1)
+@given(st.lists(KNOWN, min_size=2, max_size=16), st.booleans(), st.sampled_from((0, 1, 7, 8)))
+def test_any_catalog_is_listed_as_a_naive_look_at_its_rows_says(
+    two_devices: CatalogLab, inodes: list[Known], across: bool, min_size: int
+) -> None:
+    """Stale names, wrong link counts, odd names, a filesystem that is gone: values and text."""
+    fill(two_devices, inodes)
+    expected = naive(two_devices, inodes, across, min_size)
+    assert found(two_devices, across=across, min_size=min_size) == expected
+    assert text_of(two_devices, across=across, min_size=min_size) == naive_text(expected)
+
+
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CatalogLab]:
+    """Device 1 is where `root` lies, device 2 is not mounted."""
+    lab = CatalogLab(tmp_path_factory.mktemp("two"))
+    lab.scan()
+    assert lab.spot().device.device_id == DEVICES[0]
+    lab.catalog.devices.register("ext4:gone", "ext4", stable=True)
+    yield lab
+    lab.close()
+
+
+def top_of(lab: CatalogLab, device_id: int) -> str:
+    return lab.spot().place.relpath if device_id == DEVICES[0] else "top"
+
+
+def fill(lab: CatalogLab, inodes: list[Known]) -> None:
+    """The catalog knows these and nothing else; a name that two want is the later one's."""
+    with transaction(lab.db):
+        for n in DEVICES:
+            for table in ("names", "inodes"):
+                lab.db.execute(f"DELETE FROM {table}_{n}")
+        for number, known in enumerate(inodes, 1):
+            n, files = known.device_id, lab.catalog.files(known.device_id)
+            content, size = known.content
+            sha256 = None if content is None else content * 64
+            lab.db.execute(
+                f"""
+                INSERT INTO inodes_{n}
+                    (inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid, sha256)
+                VALUES (?, ?, 0, 0, ?, 0, 0, 0, ?)
+                """,
+                (number, size, known.nlink, sha256),
+            )
+            for folder, name, gone in known.paths:
+                dir_id = files.ensure_dir(
+                    join(top_of(lab, n), folder) if folder else top_of(lab, n)
+                )
+                lab.db.execute(
+                    f"INSERT OR REPLACE INTO names_{n} VALUES (?, ?, ?, '', ?)",
+                    (dir_id, to_db(name), number, "gone" if gone else None),
+                )
+
+
+def naive(lab: CatalogLab, inodes: list[Known], across: bool, min_size: int) -> Duplicates:
+    owner = {
+        (known.device_id, folder, name): (number, gone)
+        for number, known in enumerate(inodes, 1)
+        for folder, name, gone in known.paths
+    }
+    shown = {
+        DEVICES[0]: f"{lab.root}/",
+        DEVICES[1]: f"(device {DEVICES[1]}, not mounted) {top_of(lab, DEVICES[1])}/",
+    }
+    groups: dict[tuple[int, str, int], list[Copy]] = {}
+    for number, known in enumerate(inodes, 1):
+        paths = tuple(
+            sorted(
+                shown[device_id] + join(folder, name)
+                for (device_id, folder, name), (holder, gone) in owner.items()
+                if device_id == known.device_id and holder == number and not gone
+            )
+        )
+        content, size = known.content
+        if paths and content is not None and size >= min_size:
+            where = 0 if across else known.device_id
+            copies = groups.setdefault((where, content * 64, size), [])
+            copies.append(Copy(known.device_id, number, known.nlink, paths))
+    made = [naive_group(sha, size, same) for (_, sha, size), same in groups.items() if same[1:]]
+    made.sort(key=lambda group: (-group.redundant, group.sha256, group.copies[0].device_id))
+    return Duplicates(
+        groups=tuple(made),
+        saves=sum(group.saves for group in made),
+        redundant=sum(group.redundant for group in made),
+        unhashed=sum(
+            content is None and size >= min_size for content, size in (k.content for k in inodes)
+        ),
+    )
+
+
+def naive_group(sha256: str, size: int, copies: list[Copy]) -> DuplicateGroup:
+    copies.sort(key=lambda copy: (copy.device_id, -len(copy.paths), copy.paths))
+    kept = {copy.device_id: copy for copy in reversed(copies)}
+    freed = [
+        copy
+        for copy in copies
+        if copy is not kept[copy.device_id] and copy.nlink == len(copy.paths)
+    ]
+    return DuplicateGroup(sha256, size, size * len(freed), size * (len(copies) - 1), tuple(copies))
+
+
+def naive_text(duplicates: Duplicates) -> str:
+    lines = []
+    for group in duplicates.groups:
+        lines.append(
+            f"{len(group.copies)} × {format_size(group.size)}, hardlinks save"
+            f" {format_size(group.saves)}  {group.sha256[:16]}"
+        )
+        for copy in group.copies:
+            first, *others = map(printable, copy.paths)
+            unseen = copy.nlink - len(copy.paths)
+            names = "name" if unseen == 1 else "names"
+            lines.append(f"  {first}" + (f"  ({unseen} more {names} unseen)" if unseen > 0 else ""))
+            lines += [f"    = {name}" for name in others]
+        lines.append("")
+    count = len(duplicates.groups)
+    lines.append(
+        f"{count} {'group' if count == 1 else 'groups'} with {format_size(duplicates.redundant)}"
+        f" beyond one copy; hardlinks would save {format_size(duplicates.saves)}"
+        if count
+        else "no duplicates"
+    )
+    if duplicates.unhashed:
+        files = "file" if duplicates.unhashed == 1 else "files"
+        lines.append(
+            f"{duplicates.unhashed} {files} without a SHA-256 may have copies too: run"
+            " `hashall scan` on their folders"
+        )
+    return "\n".join(lines)

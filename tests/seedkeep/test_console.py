@@ -66,14 +66,15 @@ def test_text_goes_to_stdout_and_remarks_to_stderr(capsys: Capture) -> None:
     assert capsys.readouterr() == ("result\n", "remark\n")
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize(
     ("encoding", "shown"), [("utf-8", "ü \\udcff\n"), ("ascii", "\\xfc \\udcff\n")]
 )
 def test_no_character_makes_printing_fail(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str, shown: str
 ) -> None:
     raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, errors=errors))
     emit("ü \udcff")
     sys.stdout.flush()
     assert raw.getvalue().decode() == shown

@@ -1,83 +1,98 @@
-"""Inodes with equal bytes, inside one filesystem or across all of them."""
+"""Inodes with equal bytes, inside one filesystem or across all of them.
+
+Tables are read from end to end, and SQLite puts the rows of a group or of a directory into one
+text: seeking, or a tuple for each row, would take three times as long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hashall.model import RelPath
 from seedkeep.sqlite import Database, from_db
 
+_CACHE_KIB = 1024
+_DECODER = json.JSONDecoder()
 
-class _Folders(dict[int, str]):
-    """Directory → the text before its names, made when it is first asked for."""
+# SHA-256, size, number of inodes, the inodes, their devices: numbers with commas between them.
+# No devices when only one was asked for.
+EqualInodes = tuple[str, int, int, str, str | None]
 
-    def __init__(
-        self, paths: Iterable[tuple[int, str | bytes]], shown: Callable[[RelPath], str]
-    ) -> None:
-        super().__init__()
-        self._paths, self._shown = dict(paths), shown
 
-    def __missing__(self, dir_id: int) -> str:
-        self[dir_id] = text = self._shown(from_db(self._paths[dir_id]))
-        return text
+def numbers(packed: str) -> list[int]:
+    """What `group_concat` made of numbers; none of an empty text."""
+    found: list[int] = _DECODER.raw_decode(f"[{packed}]")[0]  # faster than to split and convert
+    return found
 
 
 @dataclass(frozen=True)
 class EqualBytes:
-    """Reads tables from end to end where seeking row by row would take three times as long."""
-
     db: Database
 
-    def inodes(
-        self, device_ids: Sequence[int], *, min_size: int
-    ) -> Iterator[tuple[str, int, int, int]]:
-        """(SHA-256, size, device, inode) of inodes that share their bytes with another, in order.
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """What is asked inside has one state of the catalog, also while a scan writes to it."""
+        (kept,) = self.db.all_tuples("PRAGMA cache_size")
+        # No page is read twice: memory for more of them would cost more than reading them.
+        self.db.script(f"PRAGMA cache_size=-{_CACHE_KIB}; BEGIN")
+        try:
+            yield
+        finally:
+            self.db.script(f"COMMIT; PRAGMA cache_size={kept[0]}")
 
-        The other one may be on any of these devices.  An inode whose names are all gone may have
-        made a group of what is a single file now.
+    def groups(self, device_ids: Sequence[int], *, min_size: int) -> Iterator[EqualInodes]:
+        """What two inodes or more have on these devices together, by SHA-256 and size.
+
+        An inode whose names are all gone may have made a group of what is a single file now.
         """
-        hashed = " UNION ALL ".join(
-            f"SELECT sha256, size FROM inodes_{n} WHERE sha256 IS NOT NULL AND size >= :min_size"
-            for n in device_ids
-        )
-        found = " UNION ALL ".join(
-            f"""
-            SELECT d.sha256, d.size, {n}, i.inode
-              FROM doubled AS d CROSS JOIN inodes_{n} AS i USING (sha256, size)
-            """
-            for n in device_ids
-        )
+        hashed = "sha256 IS NOT NULL AND size >= :min_size"
+        if len(device_ids) == 1:
+            found, devices = f"inodes_{device_ids[0]} WHERE {hashed}", "NULL"
+        else:
+            each = (
+                f"SELECT sha256, size, inode, {n} AS device FROM inodes_{n} WHERE {hashed}"
+                for n in device_ids
+            )
+            found, devices = f"({' UNION ALL '.join(each)})", "group_concat(device)"
         return self.db.tuples(
             f"""
-            WITH doubled AS MATERIALIZED (
-                SELECT sha256, size FROM ({hashed}) GROUP BY sha256, size HAVING count(*) > 1
-            )
-            {found} {"ORDER BY 1, 2" if len(device_ids) > 1 else ""}
+            SELECT sha256, size, count(*), group_concat(inode), {devices} FROM {found}
+             GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size
             """,
             {"min_size": min_size},
         )
 
-    def add_names(
-        self, device_id: int, found: Mapping[int, list[str]], shown: Callable[[RelPath], str]
-    ) -> None:
-        """Append each active name of an inode that is a key of `found`, in no order.
+    def names(self, device_id: int) -> Iterator[tuple[RelPath, bytes, str]]:
+        """(directory, names, inodes) of each directory: its active names and the inode of each.
 
-        Args:
-            shown: Makes the text before the names of a directory.
+        Names have a slash between them, inodes a comma.
         """
         n = device_id
-        folders = _Folders(self.db.tuples(f"SELECT dir_id, path FROM dirs_{n}"), shown)
-        rows = self.db.tuples(f"SELECT inode, dir_id, name FROM names_{n} WHERE gone_at IS NULL")
-        known = found.get
-        for inode, folder, name in rows:
-            names = known(inode)
-            if names is not None:
-                names.append(folders[folder] + (name if type(name) is str else from_db(name)))
+        # A name that is not UTF-8 is a blob; as one blob together they stay the bytes they are.
+        rows = self.db.tuples(
+            f"""
+            SELECT d.path, f.names, f.inodes
+              FROM (SELECT dir_id, CAST(group_concat(name, '/') AS BLOB) AS names,
+                           group_concat(inode) AS inodes
+                      FROM names_{n} WHERE gone_at IS NULL GROUP BY dir_id) AS f
+              JOIN dirs_{n} AS d USING (dir_id)
+            """
+        )
+        for path, names, inodes in rows:
+            yield from_db(path), names, inodes
 
-    def link_counts(self, device_id: int) -> dict[int, int]:
-        """Inode → links as of the last scan, of those that do not have exactly one."""
-        return dict(self.db.tuples(f"SELECT inode, nlink FROM inodes_{device_id} WHERE nlink <> 1"))
+    def link_counts(self, device_id: int) -> Iterator[tuple[int, int]]:
+        """(inode, links as of the last scan) of inodes that do not have exactly one."""
+        ((inodes, counts),) = self.db.all_tuples(
+            f"SELECT group_concat(inode), group_concat(nlink) FROM inodes_{device_id}"
+            " WHERE nlink <> 1"
+        )
+        if inodes is None:
+            return iter(())
+        return zip(numbers(inodes), numbers(counts), strict=True)
 
     def unhashed(self, device_id: int, *, min_size: int) -> int:
         """Inodes of at least this size that no SHA-256 is known of."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hashall.commands.common import answer, catalog_options, json_option, opened
 from hashall.commands.types import SIZE
+from seedkeep import console
+
+if TYPE_CHECKING:
+    from hashall.app import App
 
 
 @click.command()
@@ -36,16 +40,33 @@ def dupes(cross_device: bool, min_size: int, trees: bool, as_json: bool, **flags
     """
     from seedkeep.collector import without_collector
 
-    with opened(flags) as app, without_collector():
+    with without_collector(), opened(flags) as app:
         if trees:
-            from hashall import render_trees
-            from hashall.equal_trees import find_equal_trees
+            _list_trees(app, min_size, as_json)
+        else:
+            _list_files(app, cross_device, min_size, as_json)
 
-            same = find_equal_trees(app.places, min_size=min_size)
-            answer("equal_trees", same, render_trees.equal_trees, as_json)
-            return
-        from hashall import render_duplicates
-        from hashall.duplicates import find_duplicates
 
-        found = find_duplicates(app.places, across=cross_device, min_size=min_size)
-        answer("duplicates", found, render_duplicates.duplicates, as_json)
+def _list_trees(app: App, min_size: int, as_json: bool) -> None:
+    from hashall import render_trees
+    from hashall.equal_trees import find_equal_trees
+
+    same = find_equal_trees(app.places, min_size=min_size)
+    answer("equal_trees", same, render_trees.equal_trees, as_json)
+
+
+def _list_files(app: App, across: bool, min_size: int, as_json: bool) -> None:
+    from hashall.duplicate_list import list_duplicates
+
+    found = list_duplicates(app.places, across=across, min_size=min_size)
+    if as_json:
+        from hashall.duplicates import as_values
+
+        console.emit_json("duplicates", as_values(found))
+        return
+    from hashall import render_duplicates
+    from seedkeep.collector import keep_to_the_end
+
+    for piece in render_duplicates.duplicates(found):
+        console.emit(piece)
+    keep_to_the_end(found)
