@@ -15,17 +15,24 @@ ARG PIP_FIND_LINKS
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
 # For armv7 PyYAML and regex have no wheels: pip compiles them.  Elsewhere no compiler is needed.
+# Debian's own Python has its headers in another package.
 # hadolint ignore=DL3008
 RUN if [ "$(dpkg --print-architecture)" = armhf ]; then \
+        set -- gcc libc6-dev; \
+        headers=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+        [ -e "$headers/Python.h" ] || set -- "$@" libpython3-dev; \
         apt-get update \
-        && apt-get install --yes --no-install-recommends gcc libc6-dev \
+        && apt-get install --yes --no-install-recommends "$@" \
         && rm -rf /var/lib/apt/lists/*; \
     fi
 
+# What compiles is pinned like what is compiled: without isolation pip fetches no tools of its own choice.
 WORKDIR /src
-COPY requirements/image.txt requirements/
+COPY requirements/image.txt requirements/compile.txt requirements/
 RUN python3 -m venv /build \
-    && /build/bin/pip wheel --require-hashes --no-deps --wheel-dir /wheels --requirement requirements/image.txt
+    && /build/bin/pip install --require-hashes --no-deps --requirement requirements/compile.txt \
+    && /build/bin/pip wheel --require-hashes --no-deps --no-build-isolation --wheel-dir /wheels \
+        --requirement requirements/image.txt
 
 COPY LICENSE README.md pyproject.toml ./
 COPY src src

@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-fast check bench bench-link bench-payload test-link-kills bench-scan bench-rehome bench-plan bench-server bench-rules chaos docs lock clean
+.PHONY: help setup demo test test-fast test-platforms check bench bench-link bench-payload test-link-kills bench-scan bench-rehome bench-plan bench-server bench-rules chaos docs lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -23,7 +23,11 @@ test: ## set up, then run every test with coverage (needs root: filesystems are 
 	@$(BIN)/python -m scripts.run_tests
 
 test-fast: setup ## the tests that start no client and mount nothing; seconds
-	@$(BIN)/python -m pytest -q -n auto -m "not real and not root and not chaos and not slow"
+	@$(BIN)/python -m pytest -q -n auto -m "not real and not root and not chaos and not slow and not platforms"
+
+test-platforms: ## the container image for arm64 and armv7, built and run by an emulated processor (a quarter of an hour; half an hour the first time)
+	@scripts/python -m scripts.setup --mounts --platforms
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m platforms --durations=0 tests/integration/test_image.py
 
 check: setup ## ruff, formatting, mypy --strict
 	@$(BIN)/ruff check .

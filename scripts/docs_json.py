@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hashall.app import DeviceView, RootView, StatusView, TorrentView
 from hashall.catalog.runs import RunRow, RunStatus, StepRow
 from hashall.catalog_care import DatabaseCheck, DatabaseState, FileSize, Migrated
 from hashall.catalog_import import Imported
@@ -35,6 +34,7 @@ from hashall.scan import ScanSummary
 from hashall.tree_compare import Comparison
 from hashall.treehash import TreeView
 from hashall.verify import Verified
+from hashall.views import DeviceView, RootView, StatusView, TorrentView
 from qbt_rules import api_models
 from qbt_rules.engine import ExplainedRule
 from rehome.batch import Batch

@@ -16,20 +16,23 @@ COMMON = (
     "--no-emit-find-links",
     "--quiet",
 )
+PROJECT = "pyproject.toml"
 FILES = {
-    "requirements/runtime.txt": (),
+    "requirements/runtime.txt": (PROJECT,),
     # The container's: with Redis, and with what builds the project's own wheel.
-    "requirements/image.txt": ("--extra=redis", "--build-deps-for=wheel"),
+    "requirements/image.txt": ("--extra=redis", "--build-deps-for=wheel", PROJECT),
     # What builds the project is pinned too, so that installing it fetches nothing.
-    "requirements/dev.txt": ("--extra=dev", "--build-deps-for=editable"),
+    "requirements/dev.txt": ("--extra=dev", "--build-deps-for=editable", PROJECT),
+    # What compiles the container's packages where they have no wheel; as dev.txt has it.
+    "requirements/compile.txt": ("requirements/compile.in",),
 }
 
 
 def main() -> int:
-    for name, extra in FILES.items():
+    for name, what in FILES.items():
         command: list[str | Path] = [Path(sys.executable).with_name("pip-compile"), *COMMON]
-        command += [*extra, *sys.argv[1:]]
-        subprocess.run([*command, f"--output-file={name}", "pyproject.toml"], cwd=ROOT, check=True)
+        command += [*sys.argv[1:], f"--output-file={name}", *what]
+        subprocess.run(command, cwd=ROOT, check=True)
         print(f"{name}: {(ROOT / name).read_text().count('==')} packages")
     return 0
 

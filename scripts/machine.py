@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from scripts.platforms import foreign
 from scripts.steps import SetupError, run, step
 
 PROGRAMS = {
@@ -28,10 +29,18 @@ PROGRAMS = {
     "curl": ("curl",),
     "systemd": ("systemd-analyze",),
     "groff-base": ("groff",),
+    "libcap2-bin": ("setcap",),
+    "procps": ("kill",),
     "mount": ("mount", "umount", "losetup"),
 }
 # Only for the tests of the container image; the demo does without.
 IMAGE_PROGRAMS = {"buildah": ("buildah",), "shellcheck": ("shellcheck",)}
+# Only for the image on other platforms than this machine's; mmdebstrap asks arch-test.
+PLATFORM_PROGRAMS = {
+    "qemu-user-static": tuple(f"qemu-{platform.qemu}-static" for platform in foreign()),
+    "binfmt-support": ("update-binfmts",),
+    "arch-test": ("arch-test",),
+}
 FILES = {"ca-certificates": Path("/etc/ssl/certs/ca-certificates.crt")}
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = (
@@ -40,9 +49,10 @@ POLICY_TEXT = (
 CAP_SYS_ADMIN = 21  # bit in CapEff: may mount
 
 
-def missing_packages(*, images: bool = False) -> list[str]:
+def missing_packages(*, images: bool = False, platforms: bool = False) -> list[str]:
     """Debian packages whose programs, files or modules are not here; with what images need."""
     wanted = PROGRAMS | (IMAGE_PROGRAMS if images else {})
+    wanted |= PLATFORM_PROGRAMS if platforms else {}
     missing = [
         package
         for package, programs in wanted.items()
@@ -78,7 +88,8 @@ def install_packages(packages: Sequence[str], log: Path) -> None:
         run(["apt-get", "update", "-q"], log=log, env=env)
         install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
         run([*install, *wait, *packages], log=log, env=env)
-    still = [package for package in missing_packages(images=True) if package in packages]
+    missing = missing_packages(images=True, platforms=True)
+    still = [package for package in missing if package in packages]
     if still:
         raise SetupError(f"apt-get ended well, and yet these are missing: {' '.join(still)}")
 
@@ -113,7 +124,7 @@ def missing_rights() -> list[str]:
 
 
 def _what_for(package: str) -> str:
-    programs = (PROGRAMS | IMAGE_PROGRAMS).get(package)
+    programs = (PROGRAMS | IMAGE_PROGRAMS | PLATFORM_PROGRAMS).get(package)
     if programs is not None:
         return f"program {', '.join(programs)}"
     return str(FILES.get(package, "Python's venv and ensurepip"))

@@ -2,7 +2,8 @@
 
 Three parts, each checked before anything is done: system packages, `.venv`, and qBittorrent 5.1 in
 the cache folder.  For `make test` (`--mounts`) also Debian testing's qBittorrent and what the
-container image is built from.  Only the standard library is used; nothing else is there yet.
+container image is built from; for `make test-platforms` (`--platforms`) the same for each other
+platform, and its emulator.  Only the standard library is used; nothing else is there yet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts import client_tree, environment, image_base, machine
+from scripts import client_tree, environment, image_base, machine, platforms
 from scripts.steps import SetupError, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,11 +29,19 @@ def main() -> int:
         action="store_true",
         help="for every test: insist on the right to mount, and prepare building the image",
     )
+    parser.add_argument(
+        "--platforms",
+        action="store_true",
+        help="prepare building and running the image for other processors",
+    )
     options = parser.parse_args()
+    cache = client_tree.cache_folder()
     try:
-        prepare(ROOT, client_tree.cache_folder(), images=options.mounts)
+        prepare(ROOT, cache, images=options.mounts)
         if options.mounts:
             insist_on_rights()
+        if options.platforms:
+            prepare_platforms(ROOT, cache)
     except SetupError as why:
         say(str(why))
         return 2
@@ -56,6 +65,20 @@ def prepare(root: Path, cache: Path, *, images: bool = False) -> None:
             client_tree.build_newest(cache)
             image_base.build(root, cache)
     say(f"ready in {time.monotonic() - began:.1f} s")
+
+
+def prepare_platforms(root: Path, cache: Path) -> None:
+    """After `prepare`: emulators, and a base image and wheels for each other platform.
+
+    Each base takes some minutes, because its packages are set up by an emulated processor.
+    """
+    insist_on_rights()
+    with only_one(cache):
+        packages = machine.missing_packages(images=True, platforms=True)
+        if packages:
+            machine.install_packages(packages, cache / "apt.log")
+        for platform in platforms.foreign():
+            image_base.build(root, cache, platform)
 
 
 def is_ready(root: Path, cache: Path, *, images: bool = False) -> bool:

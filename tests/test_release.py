@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from scripts import image_tags, release_notes
+from scripts.platforms import PLATFORMS
 from scripts.release_notes import NoRelease, section, version_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,6 +162,28 @@ def test_what_a_workflow_calls_of_ours_exists(path: Path) -> None:
             assert (ROOT / f"{module.replace('.', '/')}.py").exists()
         for program in re.findall(r"^\.ci/\w+", step.get("run", "")):
             assert (ROOT / program).exists()
+
+
+def test_the_image_is_built_and_documented_for_the_platforms_that_it_is_tested_on() -> None:
+    images = ",".join(platform.image for platform in PLATFORMS)
+    (build,) = [
+        step["with"]
+        for step in steps(ROOT / ".github/workflows/image.yml")
+        if step.get("uses", "").startswith("docker/build-push-action")
+    ]
+    assert build["platforms"] == images
+    names = [platform.name for platform in PLATFORMS]
+    said = f"{', '.join(names[:-1])} and {names[-1]}"
+    page = (ROOT / "docs/Docker.md").read_text()
+    assert f"It runs on {said}." in page
+    assert f"--platform {images} " in page
+    # What has a compiler in its build stage, and why.
+    dockerfile, page = (ROOT / "Dockerfile").read_text(), page.casefold()
+    for platform in PLATFORMS:
+        assert (f"= {platform.debian} ]" in dockerfile) is bool(platform.compiled), platform.name
+        assert f"{' and '.join(platform.compiled)} have no wheels for {platform.name}" in page or (
+            not platform.compiled
+        )
 
 
 def test_a_tag_makes_an_image_for_three_platforms_and_a_release() -> None:

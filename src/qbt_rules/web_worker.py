@@ -37,7 +37,12 @@ FAREWELL_S = 2.0  # for a client to close after its answer
 LARGEST_HEAD = 32 * 1024  # bytes; gunicorn's own limits of lines and fields are lower
 _END = b"\r\n\r\n"
 _TOO_LARGE = "Request Header Fields Too Large"
-_SEND_LIMIT = struct.pack("ll", int(SEND_S), 0)
+_NEW_LIMITS = (66, 67)  # SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW: a 32-bit Python with 64-bit times
+
+
+def time_limit(option: int, limit_s: float) -> bytes:
+    """The struct timeval that the kernel wants for SO_SNDTIMEO or SO_RCVTIMEO."""
+    return struct.pack("qq" if option in _NEW_LIMITS else "ll", int(limit_s), 0)
 
 
 _ANSWERS: tuple[tuple[type[BaseException], tuple[int, str]], ...] = (
@@ -63,8 +68,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_LIMIT)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SEND_LIMIT)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            client.setsockopt(socket.SOL_SOCKET, option, time_limit(option, SEND_S))
         conn = TConn(self.cfg, client, address, listener.getsockname())
         conn.init()
         self._await_head(conn, b"")

@@ -1,8 +1,13 @@
-"""The container image: built from the checkout, and run as an engine would run it."""
+"""The container image: built from the checkout, and run as an engine would run it.
+
+For this machine's processor in every run; for the others, emulated, in `make test-platforms`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +16,8 @@ from typing import Any
 
 import pytest
 import requests
+from scripts.platforms import PLATFORMS, Platform, foreign
+from tests.support.filesystems import run, xfs
 from tests.support.image import LABELS, ROOT, Container, Image, built, running
 from tests.support.qbt import free_port, wait_for
 from tests.support.rules_server import KEY, NOBODY
@@ -25,11 +32,25 @@ USER, GROUP = 4321, 8765
 RULES = "rules:\n  - name: nothing\n    conditions: {context: never}\n    actions: [{type: stop}]\n"
 LABEL = "org.opencontainers.image."
 PROGRAMS = ("hashall", "rehome", "qbt-rules")
+BUILDING_S = 5400  # emulated: pip, a compiler, and the test that comes first
 
 
-@pytest.fixture(scope="session")
-def image() -> Iterator[Image]:
-    with built() as made:
+def emulated(platform: Platform) -> Any:
+    """A parameter for `image` that takes its time and has a worker of its own."""
+    marks = [
+        pytest.mark.platforms,
+        pytest.mark.timeout(BUILDING_S),
+        pytest.mark.xdist_group(platform.name),
+    ]
+    return pytest.param(platform, marks=marks, id=platform.name)
+
+
+EMULATED = [emulated(platform) for platform in foreign()]
+
+
+@pytest.fixture(scope="session", params=[pytest.param(None, id="here"), *EMULATED])
+def image(request: pytest.FixtureRequest) -> Iterator[Image]:
+    with built(request.param) as made:
         yield made
 
 
@@ -114,8 +135,8 @@ def test_a_server_writes_only_config_stops_in_time_and_keeps_its_jobs(
     volumes = {"/config": config, "/run/secrets": secrets, "/data": data}
 
     def ask(method: str, path: str) -> Any:
-        url = f"http://127.0.0.1:{port}{path}"
-        return requests.request(method, url, headers={"X-API-Key": KEY}, timeout=20)
+        url, patience_s = f"http://127.0.0.1:{port}{path}", 20 * image.patience
+        return requests.request(method, url, headers={"X-API-Key": KEY}, timeout=patience_s)
 
     def answers() -> bool:
         try:
@@ -129,7 +150,7 @@ def test_a_server_writes_only_config_stops_in_time_and_keeps_its_jobs(
             image, volumes, settings(client.url, port), user=f"{USER}:{GROUP}", read_only=True
         )
         with running(as_user, log):
-            wait_for(answers, "the server to answer", 60)
+            wait_for(answers, "the server to answer", 60 * image.patience)
             assert as_user.is_healthy()
             version = ask("GET", "/api/version").json()
             assert version["git_commit"] == LABELS["REVISION"]
@@ -150,7 +171,7 @@ def test_a_server_writes_only_config_stops_in_time_and_keeps_its_jobs(
     (config / "leads-out").symlink_to("/data/film.mkv")
     as_root = Container(image, volumes, settings(NOBODY, port) | given, read_only=False)
     with running(as_root, log):
-        wait_for(answers, "the server to answer again", 60)
+        wait_for(answers, "the server to answer again", 60 * image.patience)
         assert ask("GET", f"/api/jobs/{waiting}").status_code == 200
         assert ask("GET", "/api/stats").json()["jobs"]["total"] == 2
         assert ask("GET", "/api/health").status_code == 503
@@ -227,6 +248,63 @@ def test_flags_alone_are_flags_of_qbt_rules_and_one_config_file_serves_all(
     done = Container(image, {"/config": config}).run(*command)
     assert done.returncode == 0, done.stderr
     assert "http://from-the-file:1" in done.stdout
+
+
+def machine_of(program: Path) -> int | None:
+    """e_machine of an ELF file; None for other files."""
+    with program.open("rb") as file:
+        head = file.read(20)
+    return struct.unpack("<H", head[18:])[0] if head[:4] == b"\x7fELF" else None
+
+
+def test_everything_that_is_compiled_in_the_image_is_for_its_platform(image: Image) -> None:
+    (platform,) = (known for known in PLATFORMS if known.image == image.platform)
+    compiled = list((image.files / "opt/seedkeep/lib").rglob("*.so*"))
+    names = {path.name.split(".")[0] for path in compiled}
+    assert {"__init__", "_pydantic_core", "_regex", "_xxhash"} <= names
+    programs = [image.files / "usr/bin/tini", (image.files / "usr/bin/python3").resolve()]
+    assert {machine_of(path) for path in [*compiled, *programs]} == {platform.elf}
+
+
+@pytest.mark.parametrize("image", EMULATED, indirect=True)
+def test_large_numbers_are_right_and_duplicates_become_links_on_every_platform(
+    image: Image, config: Path, tmp_path: Path
+) -> None:
+    """What a 32-bit program cuts off: inodes and sizes beyond 2^32, times after 2038."""
+
+    def do(*words: str) -> Any:
+        done = Container(image, {"/config": config, "/data": data}, as_root).run(*words, "--json")
+        assert done.returncode in (0, 4), done.stderr
+        return json.loads(done.stdout)
+
+    as_root = {"PUID": "0", "PGID": "0"}
+    with xfs(tmp_path, "4T") as data:
+        folders = [data / str(number) for number in range(4)]
+        for folder in folders:
+            folder.mkdir()  # XFS gives each its own quarter of the disk
+            for name in ("one.mkv", "two.mkv"):
+                (folder / name).write_bytes(folder.name.encode() * 70_000)
+        large = folders[3] / "large.mkv"
+        large.touch()
+        os.truncate(large, 5 * 2**30)
+        os.utime(large, (5_000_000_000, 5_000_000_000))
+        run("chattr", "+i", folders[1] / "two.mkv")
+        assert large.stat().st_ino > 2**32
+
+        do("hashall", "scan", "--hash-mode", "upgrade", "/data")
+        checked = do("hashall", "db", "check", "--tree")["check"]
+        assert (checked["problems"], checked["tree"]["same"]) == ([], 9)
+        (found,) = do("hashall", "find", "--name", "large.mkv")["found"]
+        assert (found["inode"], found["size"]) == (large.stat().st_ino, 5 * 2**30)
+
+        number = do("hashall", "link", "plan", "duplicates")["link_plan"]["plan"]["plan_id"]
+        done = do("hashall", "link", "execute", str(number), "--force", "--low-priority")
+        results = [(one["state"], one["reason"]) for one in done["link_execution"]["results"]]
+        assert sorted(results) == [*[("done", "")] * 3, ("skipped", "immutable")]
+        for folder in folders:
+            same = os.path.samefile(folder / "one.mkv", folder / "two.mkv")
+            assert same is (folder.name != "1")
+        run("chattr", "-i", folders[1] / "two.mkv")
 
 
 def test_the_entry_point_is_plain_shell() -> None:

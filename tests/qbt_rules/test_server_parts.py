@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from qbt_rules import checks, serve
 from qbt_rules.checks import ClientCheck
 from qbt_rules.config import ENV_VARS, load_settings, open_queue, schedule
 from qbt_rules.web_log import WebLog
+from qbt_rules.web_worker import time_limit
 from seedkeep.errors import Misused
 
 
@@ -108,3 +110,12 @@ def test_a_client_that_went_away_is_no_error(caplog: pytest.LogCaptureFixture) -
         assert [record.levelname for record in caplog.records] == [level]
     log.reopen_files()
     log.close_on_exec()
+
+
+@pytest.mark.parametrize("option", [socket.SO_SNDTIMEO, 67, socket.SO_RCVTIMEO, 66])
+def test_the_kernel_takes_the_time_limit_in_either_form_that_a_python_may_name(option: int) -> None:
+    """67 and 66 are what a Python of 32 bits with 64-bit times calls these options."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, option, time_limit(option, 10.0))
+        assert client.getsockopt(socket.SOL_SOCKET, option, 16) == time_limit(option, 10.0)
+    assert len(time_limit(67, 10.0)) == 16

@@ -27,7 +27,7 @@ from tests.support.qbt import cache_folder
 from tests.support.sealed import bind, mount
 
 STASH_SIZE, POOL_SIZE = "256M", "2G"  # sparse; the default margin of a move is 1 GiB
-CHECKOUT, WHEELS = "/root/seedkeep", "/wheels"
+CHECKOUT, WHEELS = "/home/stranger/seedkeep", "/wheels"
 ENVIRONMENT = {
     "HOME": "/root",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

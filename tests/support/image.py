@@ -23,12 +23,14 @@ from typing import Any
 
 from scripts import image_base
 from scripts.client_tree import cache_folder
+from scripts.platforms import Platform, runs_here
 from tests.support.filesystems import lab_folder, run
 from tests.support.qbt import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = {"VERSION": "9.8.7", "REVISION": "c0ffee", "CREATED": "2026-11-21T10:00:00Z"}
 ROOM = 2 * 2**30  # bytes; a build takes about a third of it
+EMULATED = 15.0  # so many times the patience, where each instruction is translated first
 PLACES = ("/data", "/run/secrets")  # where containers of the tests get volumes, beside /config
 # What Docker leaves to root in a container.
 CAPABILITIES = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service"
@@ -63,6 +65,8 @@ class Image:
 
     files: Path
     config: Mapping[str, Any]  # "Env", "Entrypoint", "Cmd", "Labels", "Healthcheck", ...
+    platform: str  # linux/ARCH[/VARIANT]
+    patience: float = 1.0  # what a limit that suits this machine is multiplied by
 
     @cached_property
     def environ(self) -> dict[str, str]:
@@ -90,12 +94,18 @@ class Image:
 
 
 @contextmanager
-def built() -> Iterator[Image]:
-    """Build the checkout's Dockerfile on the base image of the set-up, without any download."""
+def built(platform: Platform | None = None) -> Iterator[Image]:
+    """Build the checkout's Dockerfile on the base image of the set-up, without any download.
+
+    For another platform than this machine's apt may download a compiler.
+    """
     cache = cache_folder()
-    assert image_base.is_ready(ROOT, cache), "the set-up prepares it: make test"
+    prepares = "make test-platforms" if platform else "make test"
+    assert image_base.is_ready(ROOT, cache, platform), f"the set-up prepares it: {prepares}"
+    assert platform is None or runs_here(platform), f"the set-up prepares it: {prepares}"
+    patience = EMULATED if platform else 1.0
     with lab_folder(_place()) as folder:
-        base = ["--storage-opt", f"vfs.imagestore={cache / image_base.NAME / 'store'}"]
+        base = ["--storage-opt", f"vfs.imagestore={image_base.base(cache, platform) / 'store'}"]
         arguments = LABELS | {
             "BASE": image_base.TAG,
             "PIP_NO_INDEX": "1",
@@ -103,17 +113,23 @@ def built() -> Iterator[Image]:
         }
         build: list[str | Path] = ["bud", "--isolation", "chroot", "--network", "host"]
         build += ["--pull-never", "--layers=false", "--format", "docker", "--tag", "seedkeep"]
-        build += ["--volume", f"{cache / image_base.WHEELS}:/wheelhouse:ro"]
+        build += ["--volume", f"{image_base.wheels(cache, platform)}:/wheelhouse:ro"]
+        build += ["--platform", platform.image] if platform else []
         for name, value in arguments.items():
             build += ["--build-arg", f"{name}={value}"]
-        run(*image_base.buildah(folder, *base, *build, ROOT), timeout_s=600)
+        run(*image_base.buildah(folder, *base, *build, ROOT), timeout_s=600 * patience)
         about = json.loads(
             run(*image_base.buildah(folder, *base, "inspect", "--type", "image", "seedkeep"))
         )
         files = _files_of(folder / "store")
         for place in PLACES:  # an engine makes them when something is mounted there
             (files / place.lstrip("/")).mkdir(parents=True)
-        yield Image(files, about["Docker"]["config"])
+        yield Image(files, about["Docker"]["config"], _platform_of(about["OCIv1"]), patience)
+
+
+def _platform_of(about: Mapping[str, str]) -> str:
+    words = (about["os"], about["architecture"], about.get("variant", ""))
+    return "/".join(word for word in words if word)
 
 
 def _place() -> Path | None:
@@ -147,7 +163,7 @@ class Container:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 * self.image.patience,
             check=False,
         )
 
@@ -166,7 +182,7 @@ class Container:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=60 * self.image.patience,
             check=False,
         )
 
@@ -182,7 +198,7 @@ class Container:
         begun = time.monotonic()
         os.kill(self._first(), signal.SIGTERM)
         try:
-            return self.process.wait(60), time.monotonic() - begun
+            return self.process.wait(60 * self.image.patience), time.monotonic() - begun
         finally:
             self.kill()
 

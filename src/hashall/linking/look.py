@@ -19,7 +19,7 @@ from hashall.linking.folders import Folder, Folders, NotShown
 from hashall.linking.model import Action, FileAt
 from seedkeep.errors import SeedError
 
-_GETFLAGS = 0x80086601  # FS_IOC_GETFLAGS
+_GETFLAGS = 0x80006601 | struct.calcsize("l") << 16  # FS_IOC_GETFLAGS has the size of a long
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 _REASONS = {
     errno.ENOENT: ("missing", "it is gone"),
