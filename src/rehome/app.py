@@ -16,7 +16,7 @@ from hashall.journal import Run
 from hashall.lock import exclusive
 from hashall.pathing import MountTable
 from hashall.places import Places
-from hashall.scan import ScanOptions, ScanSummary, scan
+from hashall.scan import ScanOptions, scan
 from rehome import planning
 from rehome.batch import EXECUTABLE, Batch, Scope
 from rehome.config import Layout, layout_from
@@ -25,7 +25,7 @@ from rehome.explain import Explanation
 from rehome.gather import Gatherer
 from rehome.lanes import step_from
 from rehome.model import Direction, Plan, Step, TorrentMove, Verdict
-from rehome.outcome import Applied, Ended, Outcome, Watch, Wishes, is_due, plan_of
+from rehome.outcome import Applied, Ended, Outcome, Watch, Wishes, asked_of, is_due, plan_of
 from rehome.report import Report
 from rehome.runner import Runner
 from seedkeep import clock
@@ -122,14 +122,24 @@ class App:
         if wishes.window is not None:
             clock.sleep(wishes.window.opens_in(clock.now()).total_seconds())
         with self._exclusive("rehome apply"):
-            return Runner(self, watch).apply(plans, wishes)
+            outcome = Runner(self, watch).apply(plans, wishes)
+        self._rescan_as_asked(outcome.ended)
+        return outcome
 
-    def rescan(self, plans: Iterable[Plan]) -> ScanSummary:
-        """Scan the folders that groups left and those that they went to."""
+    def _rescan_as_asked(self, ended: Iterable[Ended]) -> None:
+        """Scan the folders that groups left and those that they went to, if `apply` was to."""
+        plans = [item.plan for item in ended if self._is_to_rescan(item)]
         folders = {Path(p) for m in _moves(plans) for p in (m.save_path, m.target_path)}
         tops = [path for path in folders if path.is_dir() and folders.isdisjoint(path.parents)]
-        with self._exclusive("rehome apply --rescan"):
-            return scan(Places(self.catalog, MountTable.read()), sorted(tops), ScanOptions())
+        if tops:
+            with self._exclusive("rehome apply --rescan"):
+                scan(Places(self.catalog, MountTable.read()), sorted(tops), ScanOptions())
+
+    def _is_to_rescan(self, item: Ended) -> bool:
+        if item.run_id is None or item.applied is None:
+            return False
+        row = journal.find_run(self.catalog, item.run_id).row
+        return row.status is not RunStatus.ROLLED_BACK and asked_of(row).rescan
 
     def resume(self, run_id: int, watch: Watch) -> Applied:
         """Bring a run that was interrupted to its end.  Raises what went wrong."""
@@ -139,7 +149,9 @@ class App:
 
     def resume_all(self, run_ids: Sequence[int], watch: Watch) -> tuple[Ended, ...]:
         with self._exclusive("rehome resume"):
-            return tuple(Runner(self, watch).resume(self._runs(run_ids)))
+            ended = tuple(Runner(self, watch).resume(self._runs(run_ids)))
+        self._rescan_as_asked(ended)
+        return ended
 
     def rollback(self, run_id: int, watch: Watch) -> RunView:
         """Take a run back that was interrupted.  Raises what went wrong."""

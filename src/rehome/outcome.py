@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -65,6 +65,14 @@ class Watch:
     group: Callable[[Plan, Ended | None], None] = lambda _plan, _ended: None  # None: it begins
 
 
+@dataclass(frozen=True)
+class Asked(Checks):
+    """What holds for a run whoever brings it to its end; the journal keeps it as `checks`."""
+
+    bytes_per_s: int | None = None
+    rescan: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
     """What a person asked of `apply`."""
@@ -77,7 +85,12 @@ class Wishes:
     fail_fast: bool = False
     window: Window | None = None
     bytes_per_s: int | None = None
+    rescan: bool = False
     again: bool = False  # a group that is there already counts as done in an earlier night
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(**vars(self.checks), bytes_per_s=self.bytes_per_s, rescan=self.rescan)
 
 
 def as_it_is(run: Run, plan: Plan) -> Applied:
@@ -93,16 +106,22 @@ def plan_of(row: RunRow) -> Plan:
         raise _of_another_version(row, why) from why
 
 
-def checks_of(row: RunRow) -> Checks:
-    """What `apply` was asked to read again before the commit, whoever brings the run to its end.
+def asked_of(row: RunRow) -> Asked:
+    """What `apply` was asked for that whoever resumes the run has to do, too.
 
     Raises:
         Refused: Another version asked for something that this one does not know.
     """
     try:
-        return from_json(Checks, to_json(Checks()) | row.checks)
+        return from_json(Asked, to_json(Asked()) | row.checks)
     except ValueError as why:
         raise _of_another_version(row, why) from why
+
+
+def slowest(rows: Iterable[RunRow]) -> int | None:
+    """Bytes a second that each of these runs allows; None: none of them has a limit."""
+    rates = (asked_of(row).bytes_per_s for row in rows)
+    return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _of_another_version(row: RunRow, why: ValueError) -> Refused:

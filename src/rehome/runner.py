@@ -30,9 +30,10 @@ from rehome.outcome import (
     Wishes,
     actor,
     as_it_is,
-    checks_of,
+    asked_of,
     is_due,
     plan_of,
+    slowest,
 )
 from rehome.pace import throttled
 from rehome.planner import fingerprint, plan_group, with_cleanup
@@ -140,7 +141,7 @@ class Runner:
             reason=wishes.reason,
             retain=retain,
             undoes=undoes,
-            checks=to_json(wishes.checks),
+            checks=to_json(wishes.asked),
         )
 
     # -- what every way of going on shares
@@ -153,7 +154,7 @@ class Runner:
         original = journal.find_run(self.ground.catalog, undoes) if undoes is not None else None
         commit = self._commit()
         if original is None:
-            checks, path_map = checks_of(run.row), self.ground.layout.path_map
+            checks, path_map = asked_of(run.row), self.ground.layout.path_map
             checks.verify(plan, self._copying())
             checks.verify_torrents(self.ground.client, plan, path_map, self._copying())
             commit.finish(run, plan)
@@ -273,6 +274,7 @@ class Runner:
             lanes.append(self._lane(run, plan))
         interrupted = [lane for lane in lanes if lane.run.row.status is RunStatus.OPEN]
         if interrupted:
+            self.bytes_per_s = slowest(lane.run.row for lane in interrupted)
             recovery.take_back_switch(interrupted, self._world(interrupted), self.watch.told)
         self._go([lane for lane in interrupted if lane.error is None])
         found = {lane.run.run_id: self._ended(lane) for lane in lanes} | refused

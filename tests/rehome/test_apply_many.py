@@ -316,6 +316,49 @@ def test_a_run_that_was_not_to_be_checked_is_resumed_without(
         assert [item.error for item in app.resume_all(app.open_runs(), Watch())] == [None]
 
 
+def scans_of(lab: SimulatedLab) -> set[tuple[str, str]]:
+    """Where scans began, and when the newest did."""
+    with lab.app() as app:
+        return {(path, began) for _device, path, began, _completed in app.catalog.scans.roots()}
+
+
+def test_the_folders_left_and_reached_are_scanned_if_that_was_asked_for(
+    lab: SimulatedLab, plans: list[Plan]
+) -> None:
+    before = scans_of(lab)
+    apply(lab, plans[:1], rescan=True)
+    scanned = scans_of(lab)
+    assert len(scanned - before) == 2  # on stash and on the pool
+    apply(lab, plans[1:])
+    assert scans_of(lab) == scanned
+
+
+@pytest.mark.parametrize("rescan", [True, False])
+def test_a_run_that_is_resumed_scans_afterwards_if_its_apply_was_asked_to(
+    lab: SimulatedLab, plans: list[Plan], rescan: bool
+) -> None:
+    with killed_in(len(plans[0].steps) - 1, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(rescan=rescan), Watch())
+    before = scans_of(lab)
+    with lab.app() as app:
+        app.resume_all(app.open_runs(), Watch())
+    assert len(scans_of(lab) - before) == (2 if rescan else 0)
+
+
+def test_a_run_that_was_rolled_back_scans_nothing_when_it_is_resumed(
+    lab: SimulatedLab, plans: list[Plan]
+) -> None:
+    with killed_in(3, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(rescan=True), Watch())
+    with lab.app() as app:
+        runs = app.open_runs()
+        app.rollback_all(runs, Watch())
+    before = scans_of(lab)
+    with lab.app() as app:
+        app.resume_all(runs, Watch())
+    assert scans_of(lab) == before
+
+
 @pytest.mark.parametrize("checks", [Checks(spot_check=9), Checks(pieces=True)])
 def test_what_is_checked_and_right_is_committed(
     lab: SimulatedLab, plans: list[Plan], checks: Checks
@@ -406,6 +449,41 @@ def test_a_copy_is_no_faster_than_the_limit(lab: SimulatedLab, plans: list[Plan]
     with clock.using(sleep=sleep):
         apply(lab, plans[:1], bytes_per_s=10_000)
     assert max(slept) == pytest.approx(5.0, abs=0.5)
+
+
+def longest_sleep_of_resuming(lab: SimulatedLab) -> float:
+    slept = [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        pause(min(seconds, 0.01))
+
+    with lab.app() as app, clock.using(sleep=sleep):
+        assert not any(item.error for item in app.resume_all(app.open_runs(), Watch()))
+    return max(slept)
+
+
+def test_a_run_that_is_resumed_copies_no_faster_than_its_apply_was_allowed_to(
+    lab: SimulatedLab, plans: list[Plan]
+) -> None:
+    with killed_in(1, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(bytes_per_s=10_000), Watch())
+    assert longest_sleep_of_resuming(lab) == pytest.approx(5.0, abs=0.5)
+
+
+def test_of_several_runs_that_are_resumed_the_lowest_limit_holds(
+    lab: SimulatedLab, plans: list[Plan]
+) -> None:
+    for plan, limit in zip(plans, (None, 10_000, 25_000), strict=True):
+        with killed_in(0, afterwards=False), lab.app() as app:
+            app.apply_all([plan], wishes(bytes_per_s=limit), Watch())
+    assert longest_sleep_of_resuming(lab) == pytest.approx(15.0, abs=0.5)  # 3 * 50 kB at 10 kB/s
+
+
+def test_a_run_without_a_limit_is_resumed_without(lab: SimulatedLab, plans: list[Plan]) -> None:
+    with killed_in(1, afterwards=False), lab.app() as app:
+        app.apply_all(plans[:1], wishes(), Watch())
+    assert longest_sleep_of_resuming(lab) < 1
 
 
 def test_moments_are_aware() -> None:

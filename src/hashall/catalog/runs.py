@@ -75,7 +75,7 @@ class RunRow:
     bytes_freed: int | None
     note: str
     undoes: int | None = None  # the committed run that this one takes back
-    checks: dict[str, Any] = field(default_factory=dict)  # what to read again before the commit
+    checks: dict[str, Any] = field(default_factory=dict)  # asked for; whoever resumes has to do it
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def apply(plan_file: Path, dryrun: bool, force: bool, as_json: bool, **more: Any
     with opened(flags) as app:
         if dryrun:
             return _show(app, batch, wishes.cleanup_duplicate, as_json)
-        return _apply(app, batch, wishes, as_json, rescan=more["rescan"])
+        return _apply(app, batch, wishes, as_json)
 
 
 def _read(more: dict[str, Any]) -> tuple[Wishes, dict[str, Any]]:
@@ -133,6 +133,7 @@ def _read(more: dict[str, Any]) -> tuple[Wishes, dict[str, Any]]:
         fail_fast=more["fail_fast"],
         window=_parsed("--window", more["window"], Window.parse),
         bytes_per_s=_parsed("--bwlimit", more["bwlimit"], _rate),
+        rescan=more["rescan"],
     )
     return wishes, {key: value for key, value in more.items() if key not in own}
 
@@ -175,7 +176,7 @@ def _as_json(batch: Batch, plans: list[Plan]) -> str:
     return planfile.dumps(shown).rstrip("\n")
 
 
-def _apply(app: App, batch: Batch, wishes: Wishes, as_json: bool, *, rescan: bool) -> int:
+def _apply(app: App, batch: Batch, wishes: Wishes, as_json: bool) -> int:
     from rehome import render_runs
 
     if len(batch.groups) == 1 and batch.groups[0] not in batch.executable:
@@ -183,8 +184,6 @@ def _apply(app: App, batch: Batch, wishes: Wishes, as_json: bool, *, rescan: boo
     plans = batch.executable
     with render_runs.watching(plans, as_json) as watch:
         outcome = app.apply_all(plans, wishes, watch)
-    if rescan:
-        app.rescan([item.plan for item in outcome.ended if item.applied is not None])
     return finish(outcome, len(batch.groups) == 1, as_json)
 
 
