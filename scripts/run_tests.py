@@ -10,6 +10,7 @@ as unsteady at the end, and one that fails again fails the run.
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
@@ -28,6 +29,8 @@ GROUP = re.compile(r"(?<=[\]\w])@[\w.-]+$")
 
 
 def main() -> int:
+    compile_programs(ROOT)
+    compile_tests(ROOT)
     status, summary = run_pytest(sys.argv[1:])
     unsteady: list[str] = []
     if status == 1 and 0 < len(failed := last_failed(ROOT)) <= MOST_UNSTEADY:
@@ -39,6 +42,38 @@ def main() -> int:
         print(f"unsteady: {name} failed among the others and passed alone", flush=True)
     print(summary or f"pytest ended with {status} and without a summary", flush=True)
     return status or (1 if low else 0)
+
+
+def compile_programs(root: Path) -> None:
+    """Compile what tests start, once: with PYTHONDONTWRITEBYTECODE each process would do it again.
+
+    A mistake in a file is the business of the test that imports it.
+    """
+    for folder in ("src", "tests/support", "scripts"):
+        compileall.compile_dir(root / folder, quiet=2, workers=0)
+
+
+def compile_tests(root: Path, processes: int = 2) -> None:
+    """Let pytest rewrite the tests' assertions once; else each worker would, and under coverage.
+
+    It says nothing: a test that cannot be imported is told by the run itself.
+    """
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    files = sorted((root / "tests").rglob("test_*.py"))
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    started = [
+        subprocess.Popen(
+            [*command, *files[part::processes]],
+            cwd=root,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for part in range(processes)
+    ]
+    for process in started:
+        process.wait()
 
 
 def last_failed(root: Path) -> list[str]:

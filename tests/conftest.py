@@ -12,6 +12,7 @@ from pathlib import Path
 import coverage
 import pytest
 from hypothesis import settings
+from tests.support import warm_programs
 
 # A machine that runs several qBittorrents makes single examples slow now and then.
 settings.register_profile("seedkeep", deadline=None, print_blob=True)
@@ -19,15 +20,17 @@ settings.load_profile("seedkeep")
 
 OWN_PREFIXES = ("HASHALL_", "REHOME_", "QBT_RULES_")
 COLOUR = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
-# Days with real clients and kills go through lines that smaller tests have been through.  Watching
-# them costs half of their time again, and a package that needs them for its coverage lacks tests.
-UNMEASURED = ("real", "chaos", "slow")
+# Days with real clients and kills, and what happens at every single step, go through lines that
+# smaller tests have been through.  Watching them costs half of their time again, and a package that
+# needs them for its coverage lacks tests.
+UNMEASURED = ("real", "chaos", "slow", "repeated")
 PROCESSES = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")  # what makes programs measured
 _made: list[Path] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the whole run a home of its own, so that no test finds a real ~/.hashall."""
+    warm_programs.use()
     if hasattr(config, "workerinput"):
         return  # a worker inherits what the controller has set
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -40,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
+    warm_programs.end()
     for home in _made:
         shutil.rmtree(home, ignore_errors=True)
 

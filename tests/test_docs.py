@@ -147,8 +147,13 @@ def test_every_message_in_the_tables_of_troubles_is_one_of_ours() -> None:
 def is_shortened(message: str) -> bool:
     """Whether `message` is a text of the code, where an ellipsis stands for any part of it."""
     wanted = re.compile(re.escape(message).replace("…", ".+"))
-    filled = (re.sub(r"\\(.)", r"\1", p.pattern.replace(".*", "X")) for p in sayings())
-    return any(wanted.fullmatch(text) for text in filled)
+    return any(wanted.fullmatch(text) for text in filled_sayings())
+
+
+@cache
+def filled_sayings() -> tuple[str, ...]:
+    """Every piece of text in the code with X for what is filled in."""
+    return tuple(re.sub(r"\\(.)", r"\1", p.pattern.replace(".*", "X")) for p in sayings())
 
 
 def test_output_that_no_program_says_is_found() -> None:

@@ -274,6 +274,19 @@ def test_the_tests_that_failed_are_named_without_the_group_that_shares_a_worker(
     assert run_tests.last_failed(tmp_path) == ["t.py::test_a", "t.py::test_b[x@y]"]
 
 
+def test_programs_and_tests_are_compiled_once_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    for name in ("src/program.py", "tests/test_program.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("assert True")
+    run_tests.compile_programs(tmp_path)
+    run_tests.compile_tests(tmp_path, processes=1)
+    assert len(list(tmp_path.rglob("program.*.pyc"))) == 1
+    assert len(list(tmp_path.rglob("test_program.*-pytest-*.pyc"))) == 1
+
+
 @pytest.mark.parametrize(
     ("failed", "alone", "expected"),
     [
@@ -296,6 +309,8 @@ def test_a_few_tests_that_failed_get_one_more_chance_alone(
     monkeypatch.setattr(run_tests, "last_failed", lambda _: names)
     monkeypatch.setattr(run_tests, "run_alone", lambda _: alone)
     monkeypatch.setattr(run_tests, "report_coverage", lambda: [])
+    monkeypatch.setattr(run_tests, "compile_programs", lambda _: None)
+    monkeypatch.setattr(run_tests, "compile_tests", lambda _: None)
     assert run_tests.main() == expected
     said = capsys.readouterr().out
     assert ("unsteady: t.py::test_0" in said) is (failed == 1 and not alone)

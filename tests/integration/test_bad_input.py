@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import warm_programs
 from tests.support.filesystems import mounted, tmpfs, two_sides
-from tests.support.lab import Lab
+from tests.support.lab import PROGRAMS, Lab
 from tests.support.qbt import RealClient, free_port, settle
 from tests.support.recording_proxy import RecordingProxy
 from tests.support.torrents import make_torrent
@@ -138,15 +139,7 @@ def refuses(
     """Run a program, and see that it explains itself and leaves everything as it was."""
     before, runs = everything(lab), _runs(lab)
     program, *arguments = command
-    done = subprocess.run(
-        [*wrapped, *lab.command(str(program), *arguments)],
-        env={**lab.environ(), **(environ or {})},
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=120,
-        check=False,
-    )
+    done = run(lab, str(program), *arguments, environ=environ or {}, wrapped=wrapped)
     said = done.stdout + done.stderr
     assert done.returncode == code, said
     for words in says:
@@ -156,6 +149,28 @@ def refuses(
     assert everything(lab) == before
     assert _runs(lab) == runs
     return said
+
+
+def run(
+    lab: Lab,
+    program: str,
+    *arguments: str | Path,
+    environ: dict[str, str],
+    wrapped: Sequence[str],
+) -> subprocess.CompletedProcess[str]:
+    environ = {**lab.environ(), **environ}
+    if not wrapped:
+        words = [str(argument) for argument in arguments]
+        return warm_programs.run(PROGRAMS[program], words, environ, timeout_s=120)
+    return subprocess.run(
+        [*wrapped, *lab.command(program, *arguments)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=120,
+        check=False,
+    )
 
 
 def _runs(lab: Lab) -> Any:

@@ -77,6 +77,7 @@ PARTS = [part for page in documents() if page != ROOT / "README.md" for part in 
 
 
 @pytest.mark.root
+@pytest.mark.repeated
 @pytest.mark.parametrize("part", PARTS, ids=str)
 def test_what_a_page_tells_people_to_type_works_when_typed(part: Part, tmp_path: Path) -> None:
     sealed(lambda: type_it(part, tmp_path))

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.support.facts_builder import LAYOUT, POOL, STASH, steps, torrent_id
@@ -44,6 +45,7 @@ from rehome.model import (
 )
 from rehome.planner import fingerprint, hidden_root, plan_group, with_cleanup
 
+pytestmark = pytest.mark.repeated
 # relocation.md: prepare while all seeds, then stop, free, hide, re-path, place, look, start.
 ORDER: tuple[type[Step], ...] = (
     *(MakeStaging, ProveFolder, FillPayload, VerifyReuse, BuildView, Recheck),

@@ -20,6 +20,7 @@ from hashall.catalog.runs import RunStatus
 from rehome.executor import RolledBack
 from rehome.outcome import Watch
 
+pytestmark = pytest.mark.repeated
 STEPS = {
     "MakeStaging": 1,
     "ProveFolder": 5,

@@ -116,6 +116,7 @@ def test_torrents_that_were_removed_from_the_client_do_not_hinder(
     assert lab.own_debris() == []
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("part", range(4))  # so that several processes share the work
 def test_an_undo_that_fails_leaves_the_run_committed(
     lab: SimulatedLab, family: Family, part: int
@@ -132,6 +133,7 @@ def test_an_undo_that_fails_leaves_the_run_committed(
     assert lab.own_debris() == []
 
 
+@pytest.mark.repeated
 @pytest.mark.parametrize("how", ["resume", "rollback"])
 @pytest.mark.parametrize("number", STEPS[5::4])
 def test_promise_7_an_undo_that_was_killed_is_ended_by_one_command(

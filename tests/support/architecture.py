@@ -76,6 +76,10 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.source)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
     def is_one_of(self, patterns: tuple[str, ...]) -> bool:
         return any(fnmatch.fnmatchcase(self.path, pattern) for pattern in patterns)
 
@@ -83,7 +87,7 @@ class Module:
     def imports(self) -> list[tuple[int, str]]:
         """Every imported thing as a dotted name, wherever in the file the import stands."""
         found = []
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 found += [(node.lineno, name.name) for name in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -101,7 +105,7 @@ class Module:
     def aliases(self) -> dict[str, str]:
         """Local name → dotted name that it was imported as."""
         found = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for name in node.names:
                     found[name.asname or name.name.split(".")[0]] = (
@@ -114,7 +118,7 @@ class Module:
 
     def mentions(self) -> Iterator[tuple[int, str]]:
         """Every `a.b.c` and imported name in use, spelled from its module."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Attribute | ast.Name):
                 parts = _dotted(node)
                 if parts and parts[0] in self.aliases:
@@ -122,7 +126,7 @@ class Module:
 
     def method_calls(self) -> Iterator[tuple[ast.Call, str]]:
         """Calls of an attribute of something that is no imported module."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 parts = _dotted(node.func)
                 imported = self.aliases.get(parts[0], "") if parts else ""
@@ -134,11 +138,11 @@ class Module:
         prose = set(_docstrings(self.tree))
         inside = {
             id(part)
-            for node in ast.walk(self.tree)
+            for node in self.nodes
             if isinstance(node, ast.JoinedStr)
             for part in node.values
         }
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.JoinedStr):
                 yield node.lineno, "".join(_literal(part) for part in node.values)
             elif id(node) in prose or id(node) in inside:
@@ -147,11 +151,9 @@ class Module:
                 yield node.lineno, node.value
 
 
-def modules(src: Path) -> list[Module]:
-    return [
-        Module(path.relative_to(src).as_posix(), path.read_text())
-        for path in sorted(src.rglob("*.py"))
-    ]
+def modules(src: Path) -> Iterator[Module]:
+    for path in sorted(src.rglob("*.py")):
+        yield Module(path.relative_to(src).as_posix(), path.read_text())
 
 
 Rule = Callable[[Module], Iterator[str]]
@@ -240,7 +242,7 @@ def modules_stay_short(module: Module) -> Iterator[str]:
 
 
 def functions_fit_on_a_screen(module: Module) -> Iterator[str]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno
             if lines > MOST_FUNCTION_LINES:

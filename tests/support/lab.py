@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import warm_programs
 from tests.support.qbt import LabClient
 from tests.support.torrents import MadeTorrent, make_torrent, sibling
 
@@ -74,22 +74,14 @@ class Lab:
         return {**os.environ, "HASHALL_CONFIG": str(self.config), "PYTHONUNBUFFERED": "1"}
 
     def command(self, program: str, *arguments: str | Path) -> list[str]:
-        code = f"from {PROGRAMS[program]} import main; main()"
-        return [sys.executable, "-c", code, *map(str, arguments)]
+        return warm_programs.cold_command(PROGRAMS[program], [*map(str, arguments)])
 
     def run(
         self, program: str, *arguments: str | Path, expect: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as a person does; `expect` is its exit code, None for any."""
-        done = subprocess.run(
-            self.command(program, *arguments),
-            env=self.environ(),
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=300,
-            check=False,
-        )
+        module, words = PROGRAMS[program], [str(argument) for argument in arguments]
+        done = warm_programs.run(module, words, self.environ(), timeout_s=300)
         if expect is not None and done.returncode != expect:
             raise AssertionError(
                 f"{program} {' '.join(map(str, arguments))} ended with {done.returncode},"

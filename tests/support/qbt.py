@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -409,8 +410,11 @@ def _taken_by_other(pid: int, port: int) -> bool:
 
 
 def _listening_inodes(port: int) -> set[str]:
-    rows = [line.split() for line in Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]]
-    return {row[9] for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
+    """The kernel lists listeners first, before what may be thousands of ended connections."""
+    with Path("/proc/thread-self/net/tcp").open() as table:
+        rows = (line.split() for line in islice(table, 1, None))
+        listening = takewhile(lambda row: row[3] == "0A", rows)
+        return {row[9] for row in listening if int(row[1].partition(":")[2], 16) == port}
 
 
 def _socket_inodes(pid: int) -> set[str]:

@@ -7,6 +7,7 @@ import email.parser
 import email.policy
 import json
 import secrets
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -69,8 +70,7 @@ class ApiServer(ThreadingHTTPServer):
     """Serves `answer(endpoint, form)` under /api/v2/ on a loopback port."""
 
     daemon_threads = True
-    # Many connections, one after the other: each request opens its own.
-    request_queue_size = 128
+    request_queue_size = 128  # many clients at once
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class ApiServer(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.counts: Counter[str] = Counter()
         self.over = threading.Event()
+        self.connections: set[socket.socket] = set()
         self._loop = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._loop.start()
 
@@ -98,6 +99,9 @@ class ApiServer(ThreadingHTTPServer):
         self.shutdown()
         self._loop.join()
         self.server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that went away is no news."""
@@ -105,6 +109,16 @@ class ApiServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: ApiServer
+    protocol_version = "HTTP/1.1"  # a connection serves many requests, as the real client's do
+    disable_nagle_algorithm = True  # head and body are written one after the other
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
 
     def do_GET(self) -> None:
         self._serve(Form(dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))))
@@ -120,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         endpoint = path.removeprefix(PREFIX)
         self.server.counts[endpoint] += 1
+        self._new_session = ""
         fault = next((fault for fault in self.server.faults if fault.hits(endpoint)), None)
         if fault and self._fails_before(fault):
             return
@@ -144,6 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.over.wait()
         elif fault.how != "drop":
             return False
+        self.close_connection = True
         return True
 
     def _answer(self, endpoint: str, form: Form) -> Answer:
@@ -175,8 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes) -> None:
         with contextlib.suppress(OSError):
             self.send_response(status)
-            if session := getattr(self, "_new_session", None):
-                self.send_header("Set-Cookie", f"SID={session}; HttpOnly; path=/")
+            if self._new_session:
+                self.send_header("Set-Cookie", f"SID={self._new_session}; HttpOnly; path=/")
+            self.send_header("Content-Type", "text/plain; charset=UTF-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
