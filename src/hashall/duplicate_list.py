@@ -27,11 +27,11 @@ def list_duplicates(places: Places, *, across: bool = False, min_size: int = 1) 
         across: Groups may span filesystems, where no hardlink can join them.
         min_size: Bytes; 0 takes empty files in.
     """
-    devices = places.catalog.devices.all()
-    ids = [device.device_id for device in devices]  # from 1
-    countable = frozenset(d.device_id for d in devices if link_counts_are_true(d.fs_type))
     table, shown, found = EqualBytes(places.catalog.db), ShownPaths(places), DuplicateList()
     with table.one_look():
+        devices = places.catalog.devices.all()
+        ids = [device.device_id for device in devices]  # from 1
+        countable = frozenset(d.device_id for d in devices if link_counts_are_true(d.fs_type))
         for among in [ids] if across and ids else [[device_id] for device_id in ids]:
             groups = list(table.groups(among, min_size=min_size))
             start = len(found.inodes)

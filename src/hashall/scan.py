@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hashall.catalog.scan_load import CatalogLoad, large_writes
 from hashall.catalog.scans import is_at_or_below
+from hashall.devices import link_counts_are_true
 from hashall.model import RelPath
 from hashall.places import Places, Spot
 from hashall.scan_crew import Crew
@@ -233,6 +234,8 @@ class _PlaceScan:
             inode=inode,
             catalog=str(self._db.path) if known else None,
             first=self._load.is_empty(),
+            readers=options.workers,
+            true_links=link_counts_are_true(self.spot.device.fs_type),
             mount_points=frozenset(m.mount_point for m in self._scan.places.mounts.mounts),
             exclude=options.exclude,
             drift=options.drift,

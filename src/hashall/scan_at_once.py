@@ -17,10 +17,12 @@ from hashall.hashing import BLOCK
 from hashall.relpath import join
 from hashall.scan_model import Difference, FileRow, Findings, FolderChange, HashMode, WalkPlace
 from hashall.scan_read import BATCH_BYTES, BATCH_FILES, Opened
+from seedkeep import clock
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import from_db
 
 _MOST_REMEMBERED = 200_000  # inodes; a set of so many takes 15 MB
+_MOST_FILES, _MOST_SECONDS = 1000, 2.0  # of one task
 _File = tuple[FileRow, FolderChange, str]  # with its path below the place
 
 
@@ -31,25 +33,35 @@ class Share:
     Its names may be in anybody's task.  One whose names were all given to others waits.
     """
 
-    number: int  # from 0
-    of: int  # helpers
+    number: int  # from 0, below `WalkPlace.readers`; any other takes nothing
     _taken: set[int] = field(default_factory=set)
 
-    def takes(self, inode: int) -> bool:
+    def takes(self, inode: int, place: WalkPlace) -> bool:
         """Whether to read it now; true once."""
-        mine = inode % self.of == self.number and len(self._taken) < _MOST_REMEMBERED
+        mine = inode % place.readers == self.number and len(self._taken) < _MOST_REMEMBERED
         if not mine or inode in self._taken:
             return False
         self._taken.add(inode)
         return True
 
+    def leave(self) -> None:
+        """Another place may follow, whose numbers say something else."""
+        self._taken.clear()
+
 
 def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
-    """Move the new files that can be read now from `files` to `hashed`, in every folder."""
+    """Move the new files that can be read now from `files` to `hashed`, in every folder.
+
+    Not more than takes a moment: nothing of a task is kept before its end, and a folder may have
+    any number of files.
+    """
     whole = place.mode is HashMode.FULL
     wanted = sorted(_wanted(found, place, whole, share), key=_inode)  # as all reading is done
     reading = _Reading(place, whole, found)
-    for batch in _batches(wanted):
+    until = clock.monotonic() + _MOST_SECONDS
+    for batch in _batches(wanted[:_MOST_FILES]):
+        if clock.monotonic() > until:
+            break
         reading.read(batch)
     for change in found.changes:
         change.files[:] = [row for row in change.files if id(row) not in reading.done]
@@ -62,7 +74,8 @@ def _wanted(found: Findings, place: WalkPlace, whole: bool, share: Share) -> Ite
         folder = change.relpath[top:]
         for row in change.files:
             wanted = row[1] is Difference.NEW and (row[3] < BLOCK or not whole)
-            if wanted and (row[6] == 1 or share.takes(row[2])):
+            alone = row[6] == 1 and place.true_links
+            if wanted and (alone or share.takes(row[2], place)):
                 yield row, change, join(folder, from_db(row[0]))
 
 
@@ -90,7 +103,10 @@ class _Reading:
 
     def read(self, batch: list[_File]) -> None:
         opened: list[tuple[_File, Opened]] = []
-        top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return
         try:
             for file in batch:
                 it = self._open(top, file[2])
@@ -113,16 +129,17 @@ class _Reading:
 
     def _of(self, file: _File, opened: Opened) -> None:
         (row, change, below), seen, begun = file, opened[1], time.time_ns()
+        if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != row[2:5]:
+            return  # written to, or replaced, between the listing and this
         try:
             sha256, quick = scan_read.read_item(None, below, opened, self._whole)
         except (OSError, SeedError):
             return
-        if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != row[2:5]:
-            return  # written to, or replaced, between the listing and this
-        name, _, inode, size, mtime_ns, _, _, mode, uid, gid = row
+        name, _, inode, size, mtime_ns, *_ = row
+        times_and_links = (mtime_ns, seen.st_ctime_ns, seen.st_nlink)
+        owner = (seen.st_mode, seen.st_uid, seen.st_gid)
         racy = scan_read.is_racy(mtime_ns, begun)
-        hashed = (name, inode, size, mtime_ns, seen.st_ctime_ns, seen.st_nlink, mode, uid, gid)
-        change.hashed.append((*hashed, quick, sha256, racy))
+        change.hashed.append((name, inode, size, *times_and_links, *owner, quick, sha256, racy))
         self.done.add(id(row))
         report = self._found.hashed
         if sha256 is None:

@@ -35,6 +35,7 @@ _PIPE = 1 << 20  # bytes that a pipe is asked to hold
 _MOST_WORK = 64 << 20  # bytes of contents given to one helper at once, beyond its first task
 _PROGRAM = "from hashall.scan_helper import main; main()"
 _MOST_READS, _MOST_WALKS = 64, 3  # tasks given to one helper at once
+_NO_SHARE = -1
 _SILENT = 8  # messages without a task that may come one after the other
 
 
@@ -130,7 +131,7 @@ class Crew:
         """
         self._walks_too = walks_too
         while len(self._helpers) < helpers:
-            self._helpers.append(_start(len(self._helpers), helpers))
+            self._helpers.append(_start(len(self._helpers)))
             if place is not None:
                 self._give(self._helpers[-1], TakeView(place))
 
@@ -227,8 +228,8 @@ class Crew:
                 detail=f"the last one ended with {code}",
                 hint="look for the reason in the kernel log (memory?), or use --workers 1",
             )
-        number = self._helpers.index(helper)
-        fresh = self._helpers[number] = _start(number, len(self._helpers))
+        # It does not know what the one before it has read of its share.
+        fresh = self._helpers[self._helpers.index(helper)] = _start(_NO_SHARE)
         for task, *_ in helper.tasks:
             if isinstance(task, TakeView):
                 self._give(fresh, task)
@@ -236,10 +237,10 @@ class Crew:
                 self._lost.append(task)
 
 
-def _start(number: int, of: int) -> _Helper:
+def _start(number: int) -> _Helper:
     process = subprocess.Popen(
         # -P: nothing is imported from the directory that the scan was started in.
-        [sys.executable, "-P", "-c", _PROGRAM, str(number), str(of)],
+        [sys.executable, "-P", "-c", _PROGRAM, str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

@@ -18,8 +18,7 @@ def main() -> None:
     tasks = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     sys.stdout = sys.stderr  # nothing but answers may come out there
-    number, of = map(int, sys.argv[1:])
-    worker = Worker(lambda count: send(answers, Told(count)), Share(number, of))
+    worker = Worker(lambda count: send(answers, Told(count)), Share(int(sys.argv[1])))
     try:
         while True:
             task = receive(tasks)

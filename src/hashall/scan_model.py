@@ -97,6 +97,8 @@ class WalkPlace:
     inode: int  # of the directory itself
     catalog: str | None  # the database; None: it knows nothing at or below this place
     first: bool  # it knows no inode of the whole filesystem
+    readers: int  # processes that share out what several names lead to
+    true_links: bool  # whether a link count of 1 means one name
     mount_points: frozenset[str]
     exclude: tuple[str, ...]
     drift: DriftPolicy

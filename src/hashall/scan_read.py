@@ -144,8 +144,9 @@ def read_ahead(opened: Sequence[Opened]) -> None:
     with suppress(OSError):  # EAGAIN: it would have to wait; EOPNOTSUPP: it cannot tell
         if os.preadv(opened[len(opened) // 2][0], [_byte], 0, os.RWF_NOWAIT):
             return
-    for fd, seen in opened:
-        os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
+    with suppress(OSError):  # it is advice
+        for fd, seen in opened:
+            os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
 
 
 def read_item(
@@ -187,24 +188,24 @@ class _Reading:
 
     def of(self, item: Item, below: str, opened: Opened) -> None:
         begun, outcome, seen = time.time_ns(), self.outcome, opened[1]
+        key = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        if key != item[:3]:  # written to, or replaced, between the listing and this
+            outcome.changing.append(below)
+            return
         try:
             sha256, quick = read_item(item[3], below, opened, self.task.whole, self.tell)
         except (OSError, SeedError) as why:
             self.failed(below, why)
             return
-        size, mtime_ns = seen.st_size, seen.st_mtime_ns
         if sha256 is None:
             outcome.sampled += 1
         else:
             outcome.files += 1
-            outcome.bytes += size
-        key = (seen.st_ino, size, mtime_ns)
-        if key != item[:3]:  # written to, or replaced, between the listing and this
-            outcome.changing.append(below)
-        elif sha256 is None and quick == item[3]:
+            outcome.bytes += seen.st_size
+        if sha256 is None and quick == item[3]:
             outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
         else:
-            racy = is_racy(mtime_ns, begun)
+            racy = is_racy(seen.st_mtime_ns, begun)
             outcome.reads.append((sha256, quick, racy, seen.st_ctime_ns, seen.st_nlink, *key))
             outcome.doubted += item[3] is not None and item[6]
 

@@ -72,6 +72,8 @@ class Worker:
         if self._walker is not None:
             self._walker.close()
             self._walker = None
+        if self.share is not None:
+            self.share.leave()
 
     def _at(self, place: WalkPlace) -> Walker:
         if self._walker is None or self._walker.place != place:

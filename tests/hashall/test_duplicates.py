@@ -21,7 +21,7 @@ from hashall.catalog.duplicates import EqualBytes
 from hashall.duplicate_list import list_duplicates
 from hashall.duplicates import Copy, DuplicateGroup, Duplicates, find_duplicates
 from hashall.relpath import join
-from seedkeep.sqlite import open_database, to_db, transaction
+from seedkeep.sqlite import DiskFull, open_database, to_db, transaction
 from seedkeep.text import printable
 from seedkeep.units import format_size
 
@@ -456,3 +456,25 @@ def naive_text(duplicates: Duplicates) -> str:
             " `hashall scan` on their folders"
         )
     return "\n".join(lines)
+
+
+def test_a_disk_that_is_full_while_duplicates_are_sorted_is_told_as_that(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite ends the transaction by itself then, also one that only reads."""
+    lab.write("a.mkv")
+    lab.scan()
+    kept = lab.db.one("PRAGMA cache_size")
+
+    def full(self: EqualBytes, *_: object, **__: object) -> None:
+        self.db.script("ROLLBACK")
+        raise DiskFull("no room to write")
+
+    monkeypatch.setattr(EqualBytes, "groups", full)
+    with pytest.raises(DiskFull, match="no room to write"):
+        list_duplicates(lab.places())
+
+    now = lab.db.one("PRAGMA cache_size")
+    assert kept is not None
+    assert now is not None
+    assert now[0] == kept[0]

@@ -719,7 +719,7 @@ def test_many_directories_are_written_in_several_transactions(
     lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scanning, "CHANGES_PER_COMMIT", 4)
-    monkeypatch.setattr(scanning, "ENTRIES_PER_TASK", 2)
+    monkeypatch.setattr(scanning, "READ_PER_TASK", 2)
     for number in range(10):
         lab.write(f"{number}/film.mkv", b"%d" % number)
     seen: list[int] = []

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle, watched_writes
 
-from hashall import scan_at_once, scan_crew, scan_read
+from hashall import scan_at_once, scan_crew, scan_read, scan_walk
+from hashall.catalog.scan_load import CatalogLoad
 from hashall.hashing import BLOCK
 from hashall.scan_at_once import Share
-from hashall.scan_model import HashMode
+from hashall.scan_model import DriftPolicy, FolderChange, HashMode
 from hashall.scan_read import Outcome, ReadTask, read_all
 from hashall.scan_work import Worker
+from seedkeep.sqlite import transaction
 
 Tasks = list[list[str]]
 
@@ -23,7 +25,7 @@ Tasks = list[list[str]]
 @pytest.fixture(autouse=True)
 def this_process_reads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a helper does, so that one can look on."""
-    monkeypatch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0, 1)))
+    monkeypatch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0)))
 
 
 @pytest.fixture
@@ -62,17 +64,16 @@ def test_large_files_wait_for_their_turn(lab: CatalogLab, later: Tasks) -> None:
 
 @pytest.mark.parametrize("of", [1, 2])
 def test_a_file_with_several_names_is_read_once_whoever_finds_them(
-    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch, of: int
+    lab: CatalogLab, later: Tasks, of: int
 ) -> None:
     """Here everything is given to the first of two helpers; the other's inodes wait."""
-    monkeypatch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0, of)))
     for number in range(20):
         film = lab.write(f"a/{number}.mkv", b"%d" % number)
         os.link(film, lab.root / f"a/same folder {number}.mkv")
         (lab.root / f"{number}").mkdir()
         os.link(film, lab.root / f"{number}/in a folder {number}.mkv")
     with counted_reads() as reads:
-        summary = lab.scan()
+        summary = lab.scan(workers=of)
 
     assert lab.known() == on_disk(lab.root)
     assert (len(reads.whole), summary.hashes.files) == (20, 20)
@@ -175,3 +176,94 @@ def test_the_kernel_is_told_what_comes_next_unless_it_has_that_already(
 
     assert len(told) == (0 if cached else 3)
     assert lab.known() == on_disk(lab.root)
+
+
+def test_a_folder_with_any_number_of_files_is_read_in_parts(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read here is kept only when the whole task is done."""
+    monkeypatch.setattr(scan_at_once, "_MOST_FILES", 10)
+    for number in range(25):
+        lab.write(f"{number}.nfo", b"%d" % number)
+    summary = lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert (summary.hashes.files, sum(map(len, later))) == (25, 15)
+
+
+def test_a_slow_disk_gets_no_more_than_a_moment_of_each_task(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_at_once, "_MOST_SECONDS", -1.0)
+    lab.write("a.nfo")
+    lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+    assert later == [["a.nfo"]]
+
+
+def test_where_link_counts_are_not_true_each_inode_is_still_read_once(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some FUSE filesystems say 1 of every file."""
+    monkeypatch.setattr("hashall.scan.link_counts_are_true", lambda _: False)
+    row = scan_walk._row
+    monkeypatch.setattr(scan_walk, "_row", lambda *seen: (*row(*seen)[:6], 1, *row(*seen)[7:]))
+    for number in range(8):
+        film = lab.write(f"{number}.mkv", b"%d" % number)
+        os.link(film, lab.root / f"again {number}.mkv")
+    with counted_reads() as reads:
+        summary = lab.scan()
+
+    assert (len(reads.whole), summary.hashes.files) == (8, 8)
+    assert lab.known() == on_disk(lab.root)
+
+
+def test_advice_that_the_kernel_refuses_is_no_trouble(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    for number in range(3):
+        lab.write(f"{number}.nfo")
+    lab.scan()
+
+    assert lab.known() == on_disk(lab.root)
+
+
+def test_an_older_look_at_an_inode_does_not_replace_a_newer_one(lab: CatalogLab) -> None:
+    """R-CAT-3: inode numbers are given again, and answers of helpers come in any order."""
+    load = CatalogLoad(lab.db, lab.spot().device.device_id, DriftPolicy.QUICK)
+    newer = ("b.mkv", 5, 2, 20, 20, 1, 0o100644, 0, 0, "q", "new", False)
+    older = ("a.mkv", 5, 1, 10, 10, 1, 0o100644, 0, 0, "q", "old", False)
+    with transaction(lab.db):
+        load.begin()
+        for name, row in (("Y", newer), ("X", older)):
+            load.write([FolderChange(name, None, [], [row], [], [], [])])
+
+    row = load.files.inode(5)
+    assert row is not None
+    assert (row.size, row.ctime_ns, row.sha256) == (2, 20, "new")
+
+
+def test_the_mode_is_of_the_same_moment_as_the_ctime(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a chmod between the listing and the reading would never be found."""
+    film = lab.write("film.mkv")
+    film.chmod(0o600)
+    batches = scan_at_once._batches
+
+    def meanwhile(files: list[Any]) -> object:
+        film.chmod(0o644)
+        return batches(files)
+
+    monkeypatch.setattr(scan_at_once, "_batches", meanwhile)
+    lab.scan()
+
+    row = lab.db.one(f"SELECT mode FROM inodes_{lab.spot().device.device_id}")
+    assert row is not None
+    assert row["mode"] & 0o777 == 0o644

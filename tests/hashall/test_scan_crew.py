@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -38,8 +39,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     found: list[Any] = []
     real = scan_crew._start
 
-    def start(number: int, of: int) -> Any:
-        found.append(real(number, of))
+    def start(number: int) -> Any:
+        found.append(real(number))
         return found[-1]
 
     monkeypatch.setattr(scan_crew, "_start", start)
@@ -152,6 +153,8 @@ def a_place(lab: CatalogLab, **fields: Any) -> WalkPlace:
         "inode": seen.st_ino,
         "catalog": None,
         "first": False,
+        "readers": 2,
+        "true_links": True,
         "mount_points": frozenset(),
         "exclude": (),
         "drift": DriftPolicy.QUICK,
@@ -284,3 +287,29 @@ def test_large_files_are_read_the_largest_first_and_by_one_process_more(
     assert asked[:4] == [7000, 7000, 5000, 1000]
     assert sorted(asked[4:]) == [800, 900, 999]
     assert lab.known() == on_disk(lab.root)
+
+
+def test_each_inode_is_read_once_also_by_helpers_that_came_one_after_the_other(
+    lab: CatalogLab, started: list[Any], memory_disk: Path
+) -> None:
+    """A known place calls one helper less than a new one, on which the shares go by."""
+    a_tree(lab)
+    lab.scan(workers=3)
+    for number in range(60):
+        film = memory_disk / f"{number}.mkv"
+        film.write_bytes(b"%d" % number)
+        settle(film)
+        (memory_disk / f"{number}").mkdir()
+        os.link(film, memory_disk / f"{number}/film.mkv")
+
+    summary = lab.scan(lab.root, memory_disk, workers=3)
+
+    assert summary.hashes.files == 60
+    assert lab.known(memory_disk) == on_disk(memory_disk)
+
+
+@pytest.fixture
+def memory_disk() -> Iterator[Path]:
+    """A folder on another filesystem than the lab's."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -224,7 +224,8 @@ def test_a_full_disk_under_the_catalog_leaves_a_catalog_that_goes_on(
     """R-OPS-5: at every point at which the disk can be full."""
     lab = mounts
     monkeypatch.setattr(scanning, "CHANGES_PER_COMMIT", 50)
-    monkeypatch.setattr(scanning, "ENTRIES_PER_TASK", 50)
+    for name in ("ENTRIES_PER_TASK", "READ_PER_TASK"):
+        monkeypatch.setattr(scanning, name, 50)
     monkeypatch.setattr(scan_hash, "SECONDS_PER_COMMIT", -1.0)
     for number in range(300):
         lab.write(f"{number % 20}/{'long name ' * 20}{number}", b"%d" % number)
@@ -267,6 +268,7 @@ def test_readers_are_never_blocked_and_never_wrong(
 ) -> None:
     """Whoever reads meanwhile sees each file as it was before the scan, or as it is after it."""
     monkeypatch.setattr(scanning, "CHANGES_PER_COMMIT", 20)
+    monkeypatch.setattr(scanning, "READ_PER_TASK", 10)
     monkeypatch.setattr(scanning, "ENTRIES_PER_TASK", 10)
     monkeypatch.setattr(scan_hash, "SECONDS_PER_COMMIT", -1.0)
     monkeypatch.setattr(loading, "LARGE_LOAD", 10)  # indexes come and go

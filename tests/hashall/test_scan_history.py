@@ -81,7 +81,7 @@ def test_after_each_scan_the_catalog_is_what_a_naive_reader_finds(
     """R-CAT-2, R-CAT-3, R-CAT-7: names, inodes, sizes, SHA-256 and links of every file."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # As a helper does, which small trees never need.
-        patch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0, 2) if at_once else None))
+        patch.setattr(scan_crew, "Worker", partial(Worker, share=Share(0) if at_once else None))
         lab = CatalogLab(Path(folder))
         before: set[str] = set()
         for between in history:

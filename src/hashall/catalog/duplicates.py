@@ -41,7 +41,9 @@ class EqualBytes:
         try:
             yield
         finally:
-            self.db.script(f"COMMIT; PRAGMA cache_size={kept[0]}")
+            if self.db.in_transaction:  # a full disk ends it also for who only reads
+                self.db.script("COMMIT")
+            self.db.script(f"PRAGMA cache_size={kept[0]}")
 
     def groups(self, device_ids: Sequence[int], *, min_size: int) -> Iterator[EqualInodes]:
         """What two inodes or more have on these devices together, by SHA-256 and size.

@@ -151,6 +151,8 @@ class CatalogLoad:
             INSERT INTO inodes_{self.device_id} (inode, {", ".join(columns)})
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{clock.iso(clock.now())}')
                 ON CONFLICT DO UPDATE SET {", ".join(f"{it} = excluded.{it}" for it in columns)}
+                -- Answers come in any order: an older look must not replace a newer one.
+                WHERE excluded.ctime_ns >= inodes_{self.device_id}.ctime_ns
             """,
             rows,
         )
