@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from benchmarks.scan_groups import of_jdupes
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.support.catalog_lab import CatalogLab
@@ -188,21 +189,8 @@ def test_random_trees_have_the_groups_that_jdupes_finds(lab: CatalogLab, seed: i
     ours = {
         frozenset(frozenset(copy.paths) for copy in group.copies) for group in found(lab).groups
     }
-    assert ours == jdupes(lab.root)
+    assert ours == of_jdupes(lab.root)
     assert len(ours) > 10
-
-
-def jdupes(root: Path) -> set[frozenset[frozenset[str]]]:
-    """Groups as sets of inodes, each the set of its names; without groups of a single inode."""
-    done = subprocess.run(["jdupes", "-rqH0", root], capture_output=True, check=True)
-    groups = set()
-    for block in done.stdout.split(b"\0\0"):
-        inodes: dict[int, set[str]] = {}
-        for name in filter(None, block.split(b"\0")):
-            inodes.setdefault(os.lstat(name).st_ino, set()).add(os.fsdecode(name))
-        if len(inodes) > 1:
-            groups.add(frozenset(frozenset(names) for names in inodes.values()))
-    return groups
 
 
 @settings(
