@@ -11,20 +11,19 @@ from datetime import datetime
 from typing import Any
 
 from qbt_rules.disk import Disk
-from qbt_rules.language.fields import FIELDS, Kind
+from qbt_rules.language.fields import FIELDS, WEEKDAYS, Kind
 from qbt_rules.language.values import Unknown, Value
 from seedkeep.errors import SeedError, Unreachable
 from seedkeep.torrent_client import NoSuchTorrent
 from seedkeep.torrent_details import DetailedClient, Details
 
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _TIMES: dict[str, Callable[[datetime], Value]] = {
     "hour": lambda now: now.hour,
     "minute": lambda now: now.minute,
     "day": lambda now: now.day,
     "month": lambda now: now.month,
     "year": lambda now: now.year,
-    "weekday": lambda now: _WEEKDAYS[now.weekday()],
+    "weekday": lambda now: WEEKDAYS[now.weekday()],
     "weekday_number": lambda now: now.isoweekday(),
     "date": lambda now: now.date().isoformat(),
 }
@@ -57,15 +56,15 @@ class Torrent:
         return str(self.value("info.name"))
 
     def value(self, field: str) -> Value:
-        try:
-            return self._known[field]
-        except KeyError:
+        """Of a field with many values a list, in which some may be `Unknown`."""
+        found = self._known.get(field)
+        if found is None:
             family, _, name = field.partition(".")
             found = self._ask(family, name)
             if field in _NUMBERS and not _may_be_compared(found):
                 found = Unknown(f"qBittorrent says {found!r} for {name}, which is no number")
             self._known[field] = found
-            return found
+        return found
 
     def put(self, field: str, value: Value) -> None:
         """Something was done, or would have been: from now on the field has this value."""
@@ -95,13 +94,31 @@ class Torrent:
             return _said(found, name)
         if name == "count":
             return len(found)
-        values = [_said(row, name) for row in found]
-        unknown = next((value for value in values if isinstance(value, Unknown)), None)
-        return values if unknown is None else unknown
+        return [_said(row, name) for row in found]
+
+
+ID_DIGITS = 40  # a v2 hash is known to the client by its first 40 digits
 
 
 class World:
     """All torrents of one job."""
+
+    @classmethod
+    def about(
+        cls, client: DetailedClient, disk: Disk, now: datetime, torrent_hash: str | None
+    ) -> World:
+        """All torrents, or the one that has this id, v1 or v2 hash (in lower case), if any has.
+
+        Raises `Unreachable`.
+        """
+        if not torrent_hash:
+            return cls(client, disk, now)
+        world = cls(client, disk, now, [torrent_hash[:ID_DIGITS]])
+        if world.torrents:
+            return world
+        # The id of a hybrid torrent is its v2 hash; by its v1 hash the client does not find it.
+        found = [row["hash"] for row in client.listed() if row.get("infohash_v1") == torrent_hash]
+        return cls(client, disk, now, found) if found else world
 
     def __init__(
         self, client: DetailedClient, disk: Disk, now: datetime, ids: Collection[str] | None = None

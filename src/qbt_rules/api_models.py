@@ -20,13 +20,10 @@ from pydantic import (
 )
 from werkzeug.datastructures import MultiDict
 
-from qbt_rules.model import MOST_LISTED, JobStatus
+from qbt_rules.model import CONTEXT, LONGEST_CONTEXT, MOST_LISTED, TORRENT_HASH, JobStatus
 
 KEY_PARAMETERS = ("key", "apikey")
 MOST_OFFSET = 1_000_000_000
-LONGEST_CONTEXT = 100
-HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
-CONTEXT = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_CONTEXT}}}")
 LONGEST_RULE = 200
 RULE = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_RULE}}}")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -37,7 +34,7 @@ class BadQuery(ValueError):
 
 
 def _hash(given: str) -> str:
-    if not HASH.fullmatch(given):
+    if not TORRENT_HASH.fullmatch(given):
         raise ValueError(f"hash must be 40 or 64 hex digits, not {given[:80]!r}")
     return given.lower()
 

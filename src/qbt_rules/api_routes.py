@@ -33,6 +33,7 @@ from qbt_rules.api_models import (
     VersionAnswer,
     read_query,
 )
+from qbt_rules.api_shortcut import FAILED
 from qbt_rules.checks import InvalidRules
 from qbt_rules.health import health_report
 from qbt_rules.metrics import CONTENT_TYPE, metrics_page
@@ -84,6 +85,8 @@ def checked(view: V) -> V:
 @checked
 def execute(query: ExecuteQuery) -> Response:
     here = service()
+    if failed := request.environ.get(FAILED):
+        raise failed
     job = here.queue.enqueue(
         query.context, query.hash, dry_run=query.dry_run, coalesce=here.coalesce
     )

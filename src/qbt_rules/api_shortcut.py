@@ -14,9 +14,12 @@ from werkzeug.datastructures import MultiDict
 
 from qbt_rules import api_answers
 from qbt_rules.api_models import ExecuteQuery, read_query
+from seedkeep.errors import SeedError
 
 if TYPE_CHECKING:
     from qbt_rules.server import Service
+
+FAILED = "qbt_rules.failed"  # in the environ: why the queue did not take the job
 
 
 class Shortcut:
@@ -45,6 +48,9 @@ class Shortcut:
             job = here.queue.enqueue(
                 query.context, query.hash, dry_run=query.dry_run, coalesce=here.coalesce
             )
+        except SeedError as why:
+            environ[FAILED] = why  # it waited for the queue long enough
+            return None
         except Exception:
             return None  # asked again below, where errors become answers
         return json.dumps(api_answers.queued(job), separators=(",", ":")).encode() + b"\n"

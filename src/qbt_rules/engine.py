@@ -24,7 +24,6 @@ from seedkeep.errors import SeedError, Unreachable
 from seedkeep.torrent_client import LoginRefused, NoSuchTorrent
 from seedkeep.torrent_details import DetailedClient
 
-ID_DIGITS = 40  # a v2 hash is known to the client by its first 40 digits
 MAX_DELETES = 50
 SHUT_OUT_S = 15 * 60.0  # no job tries a login again so soon after one was refused
 
@@ -128,10 +127,9 @@ class RuleEngine:
             raise self._shut_out[1]
         # One job has waited in vain: the hundreds behind it fail at once until the client is back.
         client = patient(self._connect, cancelled, 0 if self._away else self._patience_s)
-        ids = [job.torrent_hash[:ID_DIGITS]] if job.torrent_hash else None
         disk = self._open_disk()
         try:
-            world = World(client, disk, clock.now(), ids)
+            world = World.about(client, disk, clock.now(), job.torrent_hash)
             limit = self._max_deletes
             run = RuleRun(book, world, job.context, job.dry_run, cancelled, limit)
             record = run.run()
@@ -149,7 +147,7 @@ class RuleEngine:
         self._away = False
         if wrong:
             record.warnings.append(wrong)
-        if ids and not record.torrents:
+        if job.torrent_hash and not record.torrents:
             record.warnings.append(f"qBittorrent has no torrent {job.torrent_hash}")
         return record.result()
 
@@ -166,7 +164,7 @@ class RuleEngine:
         client = patient(self._connect, lambda: False, 0)
         disk = self._open_disk()
         try:
-            world = World(client, disk, clock.now(), [torrent_hash[:ID_DIGITS]])
+            world = World.about(client, disk, clock.now(), torrent_hash)
             if not world.torrents:
                 raise NoSuchTorrent(
                     f"qBittorrent has no torrent {torrent_hash}",

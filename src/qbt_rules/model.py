@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,9 @@ from typing import Any
 
 MOST_ATTEMPTS = 3  # a job whose worker was lost this often is not tried again
 MOST_LISTED = 100  # jobs in one page
+LONGEST_CONTEXT = 100  # characters
+CONTEXT = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_CONTEXT}}}")
+TORRENT_HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
 class JobStatus(enum.StrEnum):

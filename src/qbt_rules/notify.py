@@ -37,11 +37,15 @@ def send(url: str, message: str, rule: str, torrents: Sequence[Torrent]) -> None
         ],
     }
     try:
-        answer = requests.post(url, json=body, timeout=TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as why:
+        # What follows the head of the answer is not read: it may never end.
+        with requests.post(
+            url, json=body, timeout=TIMEOUT_S, allow_redirects=False, stream=True
+        ) as answer:
+            status = answer.status_code
+    except (requests.RequestException, ValueError) as why:  # the latter for some odd names of hosts
         # The address itself may hold a secret, so neither it nor the library's words are shown.
         raise NotDelivered(
             "the message was not taken", detail=type(why).__name__, hint="check the action's url"
         ) from None
-    if answer.status_code // 100 != 2:
-        raise NotDelivered("the message was not taken", detail=f"HTTP {answer.status_code}")
+    if status // 100 != 2:
+        raise NotDelivered("the message was not taken", detail=f"HTTP {status}")

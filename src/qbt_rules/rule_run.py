@@ -13,7 +13,8 @@ from qbt_rules import notify
 from qbt_rules.api import Torrent, World
 from qbt_rules.disk import Deed
 from qbt_rules.effects import EFFECTS, Effect, ids_of
-from qbt_rules.language.conditions import Explained, compile_condition, explain
+from qbt_rules.language.conditions import Explained, compile_condition, cost_of, explain
+from qbt_rules.language.fields import Cost
 from qbt_rules.language.values import Action, Rule, RuleBook
 from qbt_rules.managed import MANAGING, why_not_manage
 from qbt_rules.patience import Stopped
@@ -55,9 +56,12 @@ class RuleRun:
 
     def _matching(self, rule: Rule, settled: set[str]) -> Iterator[Torrent]:
         check = compile_condition(rule.condition, self.world.now)
+        takes_long = cost_of(rule.condition) > Cost.LISTED
         for torrent in list(self.world.torrents.values()):
             if torrent.torrent_id in settled:
                 continue
+            if takes_long and self.stopped():
+                raise Stopped
             verdict = check(torrent)
             if verdict:
                 yield torrent

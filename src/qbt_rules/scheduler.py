@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from qbt_rules.model import ScheduleSlot
+from qbt_rules.model import CONTEXT, LONGEST_CONTEXT, TORRENT_HASH, ScheduleSlot
 from qbt_rules.queue_manager import QueueManager
 from seedkeep.settings import environment
 from seedkeep.units import format_duration, parse_duration
 
-SHORTEST = timedelta(seconds=10)
+SHORTEST, LONGEST = timedelta(seconds=10), timedelta(days=3650)
 DEFAULT_CONTEXT = "scheduled"
 _KEYS = ("name", "cron", "every", "context", "hash", "dry_run")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,19 +78,35 @@ def _entry(where: str, item: Any) -> ScheduleEntry:
     interval = _interval(where, every) if every is not None else None
     if cron is not None:
         _check_cron(where, str(cron))
-    context = item.get("context", DEFAULT_CONTEXT)
+    context = _text(where, item, "context", DEFAULT_CONTEXT)
+    if context and not CONTEXT.fullmatch(context):
+        raise ValueError(
+            f"{where}: context must be one name of at most {LONGEST_CONTEXT} characters"
+        )
+    torrent_hash = _text(where, item, "hash")
+    if torrent_hash and not TORRENT_HASH.fullmatch(torrent_hash):
+        raise ValueError(f"{where}: hash must be 40 or 64 hex digits, not {torrent_hash[:80]!r}")
     dry_run = item.get("dry_run", False)
     if str(dry_run).lower() not in ("true", "false"):
         raise ValueError(f"{where}: dry_run must be true or false, not {dry_run!r}")
     when = str(cron) if cron is not None else f"every {format_duration(interval or SHORTEST)}"
     return ScheduleEntry(
-        name=str(item.get("name") or f"{when} {context or ''}".strip()),
-        context=str(context) if context else None,
-        torrent_hash=str(item["hash"]).lower() if item.get("hash") else None,
+        name=_text(where, item, "name") or f"{when} {context}".strip(),
+        context=context or None,
+        torrent_hash=torrent_hash.lower() or None,
         dry_run=str(dry_run).lower() == "true",
         cron=str(cron) if cron is not None else None,
         every=interval,
     )
+
+
+def _text(where: str, item: Mapping[str, Any], key: str, default: str = "") -> str:
+    """The value of a key, "" for none."""
+    value = item.get(key, default)
+    if isinstance(value, str | int | float | None):
+        return "" if value is None else str(value)
+    words = {"context": "one name", "hash": "40 or 64 hex digits"}
+    raise ValueError(f"{where}: {key} must be {words.get(key, 'text')}, not {value!r}")
 
 
 def _interval(where: str, every: Any) -> timedelta:
@@ -100,6 +116,8 @@ def _interval(where: str, every: Any) -> timedelta:
         raise ValueError(f"{where}: {why}") from why
     if interval < SHORTEST:
         raise ValueError(f"{where}: every must be {format_duration(SHORTEST)} or more")
+    if interval > LONGEST:
+        raise ValueError(f"{where}: every must be {format_duration(LONGEST)} or less")
     return interval
 
 

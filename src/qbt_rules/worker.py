@@ -330,12 +330,10 @@ def worker_child(
 
     def gone(worker_id: str) -> None:
         pulse.stop()
-        queue = open_queue()
         try:
-            for job in queue.leave(worker_id):
-                log.warning("job %s is %s: its worker has died", job.job_id, job.status.value)
-        finally:
-            queue.close()
+            _leave(open_queue(), worker_id)
+        except SeedError as why:
+            log.warning("its job is free when the lease ends: %s", why)
 
     return Child(
         name="worker",
@@ -343,3 +341,11 @@ def worker_child(
         gone=gone,
         incarnation=new_worker_id,
     )
+
+
+def _leave(queue: QueueManager, worker_id: str) -> None:
+    try:
+        for job in queue.leave(worker_id):
+            log.warning("job %s is %s: its worker has died", job.job_id, job.status.value)
+    finally:
+        queue.close()

@@ -105,7 +105,7 @@ class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedT
 
     def refresh_interval(self) -> float:
         if self._refresh_s is None:
-            answer = self._call(self._api.app_preferences)
+            answer = self._read(self._api.app_preferences)
             self._refresh_s = Row("app/preferences", answer).integer("refresh_interval") / 1000
         return self._refresh_s
 
@@ -121,7 +121,7 @@ class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedT
     def files(self, torrent_id: str) -> list[TorrentFile]:
         (wanted,) = checked_ids([torrent_id])
         try:
-            answer = self._call(self._api.torrents_files, torrent_hash=wanted)
+            answer = self._read(self._api.torrents_files, torrent_hash=wanted)
         except qbittorrentapi.NotFound404Error as why:
             raise no_such([wanted]) from why
         return [read_file(row) for row in rows_of("torrents/files", answer)]
@@ -248,8 +248,8 @@ class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedT
         self._api._trigger_session_initialization()
 
     def _read_version(self) -> ClientVersion:
-        app = str(self._call(self._api.app_version)).strip()
-        text = str(self._call(self._api.app_web_api_version)).strip()
+        app = str(self._read(self._api.app_version)).strip()
+        text = str(self._read(self._api.app_web_api_version)).strip()
         numbers = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
         if numbers is None:
             raise Unreachable(
@@ -267,7 +267,7 @@ class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedT
         return ClientVersion(app=app, api=api)
 
     def _info(self, **filters: Any) -> list[Torrent]:
-        answer = self._call(self._api.torrents_info, **filters)
+        answer = self._read(self._api.torrents_info, **filters)
         return [read_torrent(row) for row in rows_of("torrents/info", answer)]
 
     def _existing(self, ids: Collection[str]) -> list[Torrent]:

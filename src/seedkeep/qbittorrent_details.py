@@ -17,7 +17,10 @@ from seedkeep.torrent_details import Details
 _DATES = ("added_on", "completion_on", "last_activity", "seen_complete")
 _PROPERTY_DATES = ("addition_date", "completion_date", "creation_date", "last_seen")
 _FOREVER_S = 8_640_000  # what qBittorrent says for an eta that it does not know
-_UNKNOWN_BELOW_0 = ("total_size", "availability", "piece_size", "pieces_num")
+_UNKNOWN_BELOW_0 = (
+    *("total_size", "availability", "piece_size", "pieces_num", "dl_speed_avg", "up_speed_avg"),
+    *("num_peers", "num_seeds", "num_leeches", "num_downloaded"),
+)
 _OF_CONTENT = (
     "size",
     "amount_left",
@@ -32,10 +35,10 @@ _WHOLE_LIST = 300  # ids; beyond, the whole list is less to send than the questi
 
 
 class DetailsOfTorrents:
-    """Needs `_api` and `_call` of the class that it is a part of."""
+    """Needs `_api` and `_read` of the class that it is a part of."""
 
     _api: Any
-    _call: Callable[..., Any]
+    _read: Callable[..., Any]
 
     def listed(self, ids: Collection[str] | None = None) -> list[Details]:
         if ids is None:
@@ -58,11 +61,13 @@ class DetailsOfTorrents:
 
     def tracker_details(self, torrent_id: str) -> list[Details]:
         answer = self._of_one(self._api.torrents_trackers, torrent_id, list)
-        rows = [row.values for row in rows_of("torrents/trackers", answer)]
-        return [row for row in rows if "://" in str(row.get("url", ""))]
+        rows = [row for row in rows_of("torrents/trackers", answer) if "://" in row.text("url")]
+        return [_without_unknown(dict(row.values)) for row in rows]
 
     def file_details(self, torrent_id: str) -> list[Details]:
-        return list(self._of_one(self._api.torrents_files, torrent_id, list))
+        answer = self._of_one(self._api.torrents_files, torrent_id, list)
+        rows = rows_of("torrents/files", answer)
+        return [_without_unknown(dict(_object(row.where, row.values))) for row in rows]
 
     def peer_details(self, torrent_id: str) -> list[Details]:
         answer = self._of_one(self._api.sync_torrent_peers, torrent_id, dict)
@@ -74,25 +79,29 @@ class DetailsOfTorrents:
         return [row.text("url") for row in rows_of("torrents/webseeds", answer)]
 
     def transfer(self) -> Details:
-        state = _object("sync/maindata", self._call(self._api.sync_maindata)).get("server_state")
+        state = _object("sync/maindata", self._read(self._api.sync_maindata)).get("server_state")
         found = dict(_object("sync/maindata", state))
         if found.get("free_space_on_disk", 0) < 0:  # it has not looked yet
             del found["free_space_on_disk"]
         return found
 
     def preferences(self) -> Details:
-        answer = _object("app/preferences", self._call(self._api.app_preferences))
+        answer = _object("app/preferences", self._read(self._api.app_preferences))
         # What is read here is shown to people and written to logs.
-        return {name: value for name, value in answer.items() if "password" not in name}
+        return {
+            name: value
+            for name, value in answer.items()
+            if "password" not in name and "api_key" not in name
+        }
 
     def _listed(self, **which: Any) -> list[Details]:
-        answer = self._call(self._api.torrents_info, **which)
+        answer = self._read(self._api.torrents_info, **which)
         return [_listed_row(row) for row in rows_of("torrents/info", answer)]
 
     def _of_one(self, ask: Callable[..., Any], torrent_id: str, kind: type) -> Any:
         (wanted,) = checked_ids([torrent_id])
         try:
-            answer = self._call(ask, torrent_hash=wanted)
+            answer = self._read(ask, torrent_hash=wanted)
         except qbittorrentapi.NotFound404Error as why:
             raise no_such([wanted]) from why
         if not isinstance(answer, kind):
@@ -119,12 +128,17 @@ def _listed_row(row: Row) -> Details:
 def _without_endless(found: dict[str, Any]) -> dict[str, Any]:
     if found.get("eta") == _FOREVER_S:
         del found["eta"]
-    for name in _UNKNOWN_BELOW_0:
-        if isinstance(found.get(name), int | float) and found[name] < 0:
-            del found[name]
+    _without_unknown(found)
     if "total_size" not in found:  # a magnet link without metadata: nothing of its content is known
         for name in _OF_CONTENT:
             found.pop(name, None)
+    return found
+
+
+def _without_unknown(found: dict[str, Any]) -> dict[str, Any]:
+    for name in _UNKNOWN_BELOW_0:
+        if isinstance(found.get(name), int | float) and found[name] < 0:
+            del found[name]
     return found
 
 

@@ -15,10 +15,10 @@ from seedkeep.qbittorrent_rows import Row, rows_of
 
 
 class LabelledClient:
-    """Needs `_api`, `_call` and `_change` of the class that it is a part of."""
+    """Needs `_api`, `_read` and `_change` of the class that it is a part of."""
 
     _api: Any
-    _call: Callable[..., Any]
+    _read: Callable[..., Any]
     _change: Callable[..., None]
 
     def categories(self) -> Mapping[str, str]:
@@ -29,7 +29,7 @@ class LabelledClient:
 
     def managed_folders(self, category: str) -> tuple[str, ...]:
         own = self._own_folders()
-        default = Row("app/preferences", self._call(self._api.app_preferences)).text("save_path")
+        default = Row("app/preferences", self._read(self._api.app_preferences)).text("save_path")
         # A subcategory without a folder lies below its parent's only in newer versions, and only
         # with use_subcategories.
         found = [folder_of(category, own, default, nested=nested) for nested in (False, True)]
@@ -37,7 +37,7 @@ class LabelledClient:
 
     def _own_folders(self) -> dict[str, str]:
         """The folder of each category as it was given: absolute, relative, or ""."""
-        answer = self._call(self._api.torrents_categories)
+        answer = self._read(self._api.torrents_categories)
         if not isinstance(answer, dict):
             raise Unreachable("qBittorrent's answer to torrents/categories is not understood")
         return {
@@ -48,7 +48,7 @@ class LabelledClient:
     def trackers(self, torrent_id: str) -> list[str]:
         (wanted,) = checked_ids([torrent_id])
         try:
-            answer = self._call(self._api.torrents_trackers, torrent_hash=wanted)
+            answer = self._read(self._api.torrents_trackers, torrent_hash=wanted)
         except qbittorrentapi.NotFound404Error as why:
             raise no_such([wanted]) from why
         urls = [row.text("url") for row in rows_of("torrents/trackers", answer)]

@@ -16,6 +16,7 @@ from seedkeep.torrent_details import GLOBAL_LIMIT, Details, QueueMove
 
 INACTIVE_LIMIT = (2, 9, 2)  # share limit for inactive seeding
 SHARE_ACTION = (2, 12)  # newer than 5.1: a torrent may have its own action at its limits
+MOST_RATIO, MOST_SEEDING_MIN = 9999, 525_600  # before SHARE_ACTION (measured on 4.5.2 and 5.1.0)
 _OTHER_LIMITS = ("share_limit_action", "share_limits_mode")
 GONE_S = 30.0  # a torrent with many files takes its time to go
 _IDS_PER_CALL = 500
@@ -26,6 +27,7 @@ class ManagedTorrents:
 
     _api: Any
     _call: Callable[..., Any]
+    _read: Callable[..., Any]
     _change: Callable[..., None]
     _existing: Callable[[Collection[str]], list[Torrent]]
     version: Callable[[], ClientVersion]
@@ -81,8 +83,8 @@ class ManagedTorrents:
             raise Misused("a category needs a name")
         try:
             self._call(self._api.torrents_create_category, name=name)
-        except qbittorrentapi.Conflict409Error as why:
-            if name not in self._call(self._api.torrents_categories):
+        except (qbittorrentapi.HTTP4XXError, NotImplementedError) as why:
+            if name not in self._read(self._api.torrents_categories):
                 raise ClientRefused(
                     f"qBittorrent refused the category {name!r}", detail=words(why)
                 ) from why
@@ -112,6 +114,14 @@ class ManagedTorrents:
             raise ClientTooOld(
                 f"qBittorrent {self.version().app} has no limit for inactive seeding",
                 hint="leave inactive_seeding_time out, or update qBittorrent to 4.6",
+            )
+        if self.version().api < SHARE_ACTION and (
+            ratio > MOST_RATIO or max(seeding_min, inactive_min or 0) > MOST_SEEDING_MIN
+        ):
+            raise ClientRefused(
+                f"qBittorrent {self.version().app} cannot keep such a share limit",
+                detail=f"it would make it {MOST_RATIO}, or {MOST_SEEDING_MIN} minutes (365 days)",
+                hint='say less, or "none"',
             )
         for more, some in self._by_other_limits(ids, inactive_min):
             self._set_share_limits(some, ratio, seeding_min, more)

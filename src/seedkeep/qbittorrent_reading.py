@@ -11,6 +11,7 @@ from qbittorrentapi.definitions import APINames
 from seedkeep.errors import SeedError, Unreachable
 from seedkeep.qbittorrent_arguments import checked_ids, in_chunks
 from seedkeep.qbittorrent_bulk import PATIENCE, Address, files_of, read_files
+from seedkeep.qbittorrent_errors import explained
 from seedkeep.qbittorrent_inventory import TextInventory
 from seedkeep.qbittorrent_reader import read_lists
 from seedkeep.qbittorrent_rows import Row, rows_of
@@ -36,8 +37,23 @@ class WholeClient:
     version: Callable[[], ClientVersion]
     files: Callable[[str], list[TorrentFile]]
 
+    def _read(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`_call` for a question: what is refused then was not answered by qBittorrent.
+
+        A proxy in front of it says 404 while it is away, or 403 to whoever has not logged in there.
+
+        Raises:
+            NotFound404Error: For a question about a torrent, which it may not have.
+        """
+        try:
+            return self._call(ask, *args, **kwargs)
+        except (qbittorrentapi.HTTP4XXError, NotImplementedError) as why:
+            if "torrent_hash" in kwargs and isinstance(why, qbittorrentapi.NotFound404Error):
+                raise
+            raise explained(why, self._host) from why
+
     def inventory(self) -> TextInventory:
-        answer = self._call(
+        answer = self._read(
             self._api._post_cast,
             _name=APINames.Torrents,
             _method="info",
@@ -106,7 +122,7 @@ class WholeClient:
             yield from (FileList(torrent_id, error=silent) for torrent_id in some)
 
     def _with_files(self, some: list[str]) -> list[FileList]:
-        answer = self._call(self._api.torrents_info, torrent_hashes=some, include_files=True)
+        answer = self._read(self._api.torrents_info, torrent_hashes=some, include_files=True)
         found: dict[str, FileList] = {}
         for row in rows_of("torrents/info", answer):
             torrent_id = row.text("hash").lower()

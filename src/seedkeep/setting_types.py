@@ -19,6 +19,7 @@ from seedkeep.units import format_size, parse_duration, parse_size
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+LONGEST = timedelta(days=36_500)  # so that a date before or after it is a date still
 _TRUTH = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -180,13 +181,21 @@ def secrets(given: Any) -> tuple[str, ...]:
     return keys
 
 
+def secret(given: Any) -> str:
+    """One key: of several lines the first that has one, so that two settings may share a file."""
+    return next(iter(secrets(given)), "")
+
+
 def optional_file(given: Any) -> Path | None:
     """A file, or None for "none"."""
     return None if text(given).strip().lower() in ("", "none") else file_path(given)
 
 
 def duration(given: Any) -> timedelta:
-    return parse_duration(text(given))
+    value = parse_duration(text(given))
+    if value > LONGEST:
+        raise ValueError(f"{given!r} is more than {LONGEST.days} days")
+    return value
 
 
 def size(given: Any) -> int:
@@ -227,6 +236,8 @@ def redis_url(given: Any) -> str:
         parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)
     ):
         raise ValueError("must be an address like redis://localhost:6379/0")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValueError("must name its database by a number, like redis://localhost:6379/0")
     return address
 
 

@@ -53,7 +53,7 @@ class DetailedClient(TorrentClient, Protocol):
         ...
 
     def preferences(self) -> Details:
-        """Without passwords."""
+        """Without passwords and keys."""
         ...
 
     def delete(self, ids: Collection[str], *, with_files: bool) -> None:

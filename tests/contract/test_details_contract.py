@@ -152,6 +152,21 @@ def test_limits_are_set_and_taken_away(
     assert (torrent.ratio_limit, torrent.seeding_time_limit) == (NO_LIMIT, GLOBAL_LIMIT)
 
 
+@pytest.mark.parametrize("limits", [(GLOBAL_LIMIT, 366 * 24 * 60), (10_000, 60)])
+def test_a_limit_that_an_old_client_would_cut_is_refused_by_us(
+    client: LabClient,
+    product: QBittorrentClient,
+    disk: Path,
+    film: MadeTorrent,
+    limits: tuple[float, int],
+) -> None:
+    torrent_id = client.add(film.data, disk)
+    with pytest.raises(ClientRefused, match="cannot keep such a share limit"):
+        product.set_share_limits([torrent_id], *limits, None)
+    (torrent,) = product.torrents([torrent_id])
+    assert (torrent.ratio_limit, torrent.seeding_time_limit) == (GLOBAL_LIMIT, GLOBAL_LIMIT)
+
+
 def test_a_limit_that_an_old_client_does_not_know_is_refused_by_us(
     client: LabClient, product: QBittorrentClient, disk: Path, film: MadeTorrent
 ) -> None:

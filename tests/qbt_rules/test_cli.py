@@ -364,6 +364,23 @@ def test_without_a_key_nobody_is_asked(terminal: Terminal, monkeypatch: pytest.M
     assert terminal.run("--stats") == 5
 
 
+@pytest.mark.parametrize("content", [f"{KEY}\nnext-key-for-later\n", f"  {KEY} \r\n", f"\n{KEY}"])
+def test_the_client_reads_the_key_from_the_servers_file(
+    served: Api, terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(content)
+    monkeypatch.delenv("QBT_RULES_CLIENT_API_KEY")
+    monkeypatch.setenv("QBT_RULES_CLIENT_API_KEY_FILE", str(file))
+    assert terminal.run("--stats") == 0
+
+
+def test_a_key_that_is_no_text_is_refused_without_showing_it(terminal: Terminal) -> None:
+    assert terminal.run("--stats", "--client-api-key", "secret\x07key") == 2
+    assert "client.api_key: unusable value" in terminal.err
+    assert "secret" not in terminal.err
+
+
 def test_only_one_thing_at_a_time(terminal: Terminal) -> None:
     assert terminal.run("--stats", "--list-jobs") == 2
     assert "error: --list-jobs and --stats cannot be done at once" in terminal.err

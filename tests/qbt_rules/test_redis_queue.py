@@ -14,7 +14,7 @@ from tests.support.redis_server import RedisServer
 
 from qbt_rules.model import JobStatus
 from qbt_rules.queue_backends.redis_queue import RedisQueue
-from qbt_rules.queue_manager import QueueUnreachable, create_queue
+from qbt_rules.queue_manager import LeaseLost, NoSuchJob, QueueUnreachable, create_queue
 from seedkeep.errors import Misused
 
 NOWHERE = "redis://:geheim@127.0.0.1:1/0"
@@ -171,6 +171,75 @@ def test_a_job_whose_data_somebody_deleted_stops_nothing(
     queue.enqueue("b")
     raw.delete(f"qbt_rules:jobs:{gone.job_id}")
     assert taken(queue).context == "b"
+
+
+def test_a_request_joins_no_job_whose_data_is_gone(queue: RedisQueue, raw: redis.Redis) -> None:
+    gone = queue.enqueue("on_added", HASH)
+    raw.delete(f"qbt_rules:jobs:{gone.job_id}")
+    again = queue.enqueue("on_added", HASH)
+    assert again.job_id != gone.job_id
+    assert queue.enqueue("on_added", HASH).requests == 2
+    assert taken(queue).job_id == again.job_id
+
+
+def test_jobs_are_listed_without_those_whose_data_is_gone(
+    queue: RedisQueue, raw: redis.Redis
+) -> None:
+    kept, gone = queue.enqueue("a"), queue.enqueue("b")
+    raw.delete(f"qbt_rules:jobs:{gone.job_id}")
+    assert [job.job_id for job in queue.list_jobs().jobs] == [kept.job_id]
+    assert [job.job_id for job in queue.list_jobs(JobStatus.PENDING).jobs] == [kept.job_id]
+    assert queue.cleanup_old_jobs(timedelta(0)) == 1
+    assert queue.stats().total == 1
+
+
+def test_a_running_job_whose_data_is_gone_is_not_taken_up_again(
+    queue: RedisQueue, raw: redis.Redis
+) -> None:
+    queue.enqueue("a")
+    queue.enqueue("b")
+    running = taken(queue)
+    raw.delete(f"qbt_rules:jobs:{running.job_id}")
+    with pytest.raises(LeaseLost):
+        queue.complete(running, {})
+    assert queue.leave("one") == []
+    assert taken(queue, "two").context == "b"
+    assert not raw.exists(f"qbt_rules:jobs:{running.job_id}")
+
+
+@pytest.mark.parametrize("key", ["by_time", "by_end", "status:pending", "context:a", "x", ""])
+def test_other_keys_of_the_queue_are_no_jobs(queue: RedisQueue, key: str) -> None:
+    queue.enqueue("a")
+    queue.complete(taken(queue), {})
+    queue.enqueue("a")
+    assert queue.get_job(key) is None
+    with pytest.raises(NoSuchJob):
+        queue.cancel_job(key)
+
+
+def test_a_redis_that_may_throw_jobs_away_is_warned_of(queue: RedisQueue, raw: redis.Redis) -> None:
+    raw.config_set("maxmemory-policy", "allkeys-lru")
+    assert queue.health().warnings == ()  # it has all the memory that it wants
+    raw.config_set("maxmemory", "100mb")
+    assert "maxmemory-policy" in queue.health().warnings[0]
+    raw.config_set("maxmemory-policy", "volatile-lru")  # no key of the queue has an end
+    assert queue.health().warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("maxmemory", "1", "its memory is full"),
+        ("min-replicas-to-write", "1", "it does not accept changes"),
+    ],
+)
+def test_a_redis_that_accepts_no_changes_is_told_as_such(
+    queue: RedisQueue, raw: redis.Redis, setting: str, value: str, words: str
+) -> None:
+    raw.config_set(setting, value)
+    with pytest.raises(QueueUnreachable, match="cannot do what the queue needs") as wrong:
+        queue.enqueue("a")
+    assert words in wrong.value.hint
 
 
 def test_the_bell_rings_again_after_redis_was_away(server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import math
@@ -282,6 +283,16 @@ def test_a_job_that_is_told_to_end_ends_before_the_next_change(newer: RulesStage
     assert torrent.tags == ()
 
 
+def test_a_job_that_is_told_to_end_asks_about_no_further_torrent(newer: RulesStage) -> None:
+    for name in "abc":
+        newer.add(name)
+    newer.rules(one("{field: trackers.msg, operator: contains, value: x}", "stop"))
+    asked = newer.client.requests
+    with pytest.raises(JobStopped):
+        newer.engine().run(job(), lambda: asked("torrents/trackers") > 0)
+    assert asked("torrents/trackers") == 1
+
+
 def test_a_job_that_is_told_to_end_does_not_wait_for_the_client(newer: RulesStage) -> None:
     newer.rules(one("{}", "stop"))
     newer.client.kill()
@@ -392,6 +403,42 @@ def test_one_message_goes_out_for_all_torrents_of_a_rule(newer: RulesStage) -> N
     assert result["outcomes"] == {"done": 2}
     assert [(body["message"], body["rule"], body["count"]) for body in got] == [("hello", "one", 2)]
     assert {torrent["name"] for torrent in got[0]["torrents"]} == {"a", "b"}
+
+
+def test_an_answer_to_a_message_that_never_ends_is_not_waited_for(newer: RulesStage) -> None:
+    newer.add("a")
+    over = threading.Event()
+
+    class Dripping(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not over.wait(0.05):
+                    self.wfile.write(b"x")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        given_up = threading.Timer(30, over.set)
+        given_up.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = newer.run(one("{}", f"{{type: notify, params: {{url: '{url}', message: x}}}}"))
+        assert not over.is_set()
+        over.set()
+        given_up.cancel()
+        server.shutdown()
+    assert result["outcomes"] == {"done": 1}
+
+
+def test_an_address_that_cannot_be_one_fails_the_message_only(newer: RulesStage) -> None:
+    newer.add("a")
+    url = f"http://{'a' * 70}.example/secret"
+    result = newer.run(one("{}", f"{{type: notify, params: {{url: '{url}', message: x}}}}", "stop"))
+    assert [row["outcome"] for row in result["actions"]] == ["failed", "done"]
+    assert "secret" not in json.dumps(result["actions"])
 
 
 @pytest.mark.parametrize("status", [500, 301])

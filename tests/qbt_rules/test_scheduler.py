@@ -71,6 +71,12 @@ def test_an_entry_says_when_and_what() -> None:
         ([{"every": "1h", "when": "now"}], "when is not known"),
         ([{"every": "1h", "dry_run": "maybe"}], "dry_run must be true or false"),
         ([{"every": "1h"}, {"every": "60m"}], "two entries are called"),
+        ([{"every": "100000000d"}], "every must be 3650d or less"),
+        ([{"every": "1h", "hash": "all"}], "hash must be 40 or 64 hex digits, not 'all'"),
+        ([{"every": "1h", "hash": ["ab" * 20]}], "hash must be 40 or 64 hex digits"),
+        ([{"every": "1h", "context": ["a", "b"]}], "context must be one name"),
+        ([{"every": "1h", "context": "a" * 101}], "context must be one name"),
+        ([{"every": "1h", "name": ["a"]}], "name must be text"),
     ],
 )
 def test_a_wrong_entry_says_what_is_wrong(raw: object, words: str) -> None:

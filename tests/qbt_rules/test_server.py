@@ -274,11 +274,15 @@ def test_an_unexpected_error_has_a_trace_id_that_the_log_has_too(
 def test_a_queue_that_is_away_is_said_and_asked_for_later(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any, **__: Any) -> None:
+    asked: list[object] = []
+
+    def away(*_: Any, **what: Any) -> None:
+        asked.append(what)
         raise QueueUnreachable("Redis does not answer", detail="redis://:secret@host")
 
     monkeypatch.setattr(api.queue, "enqueue", away)
     response = api.ask("POST", "/api/execute")
+    assert len(asked) == 1  # it took its time, and may have taken the job all the same
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "5"
     assert "Redis does not answer" in response.text

@@ -16,6 +16,7 @@ from tests.support.qbt import wait_for
 from tests.support.queues import Hands, taken, worker
 
 from qbt_rules.model import JobStatus
+from qbt_rules.queue_backends import sqlite_connections
 from qbt_rules.queue_backends.bell import Ringer, SocketBell
 from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
@@ -24,7 +25,6 @@ from seedkeep.errors import Misused
 from seedkeep.sqlite import (
     Database,
     DatabaseError,
-    MissingDatabase,
     open_database,
     transaction,
 )
@@ -242,14 +242,18 @@ def test_who_cannot_open_the_file_is_told_and_holds_up_nobody(
 ) -> None:
     SQLiteQueue(path).close()
     connections = Connections(path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DatabaseError("no more open files")
+
     with ThreadPoolExecutor(2) as pool:
         with held_up(connections, 2):
-            path.rename(path.with_suffix(".away"))
+            monkeypatch.setattr(sqlite_connections, "open_database", refuse)
             asked = [pool.submit(connections.write, Database.changes) for _ in range(2)]
         for one in asked:
-            with pytest.raises(MissingDatabase):
+            with pytest.raises(DatabaseError, match="no more open files"):
                 one.result()
-    path.with_suffix(".away").rename(path)
+    monkeypatch.undo()
     assert connections.write(lambda _db: 5) == 5
     connections.close()
 
@@ -323,6 +327,29 @@ def test_health_says_when_the_file_is_gone_bad(queue: SQLiteQueue, path: Path) -
     assert health.problems == ("The queue's database cannot be read",)
     with pytest.raises(DatabaseError):
         queue.enqueue("b")
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_no_job_is_accepted_into_a_file_that_is_not_there_any_more(
+    queue: SQLiteQueue, path: Path, tmp_path: Path, how: str
+) -> None:
+    queue.enqueue("before")
+    SQLiteQueue(tmp_path / "other.db").close()
+    with open_database(tmp_path / "other.db") as other:
+        if how == "replaced":  # by one that somebody else has open
+            (tmp_path / "other.db").rename(path)
+            other.execute("PRAGMA user_version = 0")
+            (tmp_path / "other.db-wal").rename(f"{path}-wal")
+        else:
+            path.unlink()
+        with pytest.raises(DatabaseError, match="removed or replaced"):
+            queue.enqueue("after")
+        with (
+            ThreadPoolExecutor(1) as another_thread,
+            pytest.raises(DatabaseError, match="removed or replaced"),
+        ):
+            another_thread.submit(queue.stats).result()
+        assert queue.health().problems == ("The queue's database was removed or replaced",)
 
 
 def test_an_unknown_backend_is_refused() -> None:

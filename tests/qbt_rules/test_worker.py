@@ -386,6 +386,16 @@ def test_the_job_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
     queue.close()
 
 
+def test_a_dead_worker_is_no_bug_while_the_queue_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    def away() -> SQLiteQueue:
+        raise QueueUnreachable("Redis does not answer")
+
+    child = worker_child(away, LongJob, WorkerOptions)
+    child.gone("one")
+    assert "its job is free when the lease ends: Redis does not answer" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_an_error_of_ours_is_told_without_a_traceback(
     queue: SQLiteQueue, caplog: pytest.LogCaptureFixture
 ) -> None:

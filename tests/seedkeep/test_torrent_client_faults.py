@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,10 @@ def test_a_password_that_was_changed_meanwhile_is_tried_once_more_and_never_agai
     assert client.requests("auth/login") == before + 1
 
 
-@pytest.mark.parametrize("how", ["500", "drop", "hang", "garble", "2.", "[]", "null", ""])
+# 403 and 404 are what a reverse proxy says when qBittorrent is away, or when it wants a login.
+@pytest.mark.parametrize(
+    "how", ["403", "404", "500", "drop", "hang", "garble", "2.", "[]", "null", ""]
+)
 def test_a_broken_answer_while_connecting_is_no_qbittorrent(
     client: SimulatedClient, how: str
 ) -> None:
@@ -110,7 +113,11 @@ def test_a_broken_answer_while_connecting_is_no_qbittorrent(
 
 
 @pytest.mark.parametrize(
-    "how", ["500", "drop", "hang", "garble", "half", "{}", "null", "[1]", "[{}]", '[{"hash": 1}]']
+    "how",
+    [
+        *("403", "404", "500", "drop", "hang", "garble", "half", "{}", "null", "[1]", "[{}]"),
+        '[{"hash": 1}]',
+    ],
 )
 def test_a_broken_list_of_torrents_is_unreachable_and_never_an_empty_list(
     client: SimulatedClient, product: QBittorrentClient, torrent_id: str, how: str
@@ -163,13 +170,70 @@ def test_a_value_that_is_missing_is_named_and_not_assumed(
     assert odd.value.detail == f"{key!r} is missing"
 
 
-@pytest.mark.parametrize("how", ["garble", "half", "{}", "[{}]"])
+@pytest.mark.parametrize("how", ["403", "garble", "half", "{}", "[{}]"])
 def test_a_broken_file_list_is_unreachable(
     client: SimulatedClient, product: QBittorrentClient, torrent_id: str, how: str
 ) -> None:
     client.break_endpoint("torrents/files", how)
     with pytest.raises(Unreachable):
         product.files(torrent_id)
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+@pytest.mark.parametrize(
+    ("endpoint", "ask"),
+    [
+        ("torrents/info", lambda product, _: product.listed()),
+        ("torrents/info", lambda product, _: product.inventory()),
+        ("app/preferences", lambda product, _: product.preferences()),
+        ("app/preferences", lambda product, _: product.refresh_interval()),
+        ("sync/maindata", lambda product, _: product.transfer()),
+        ("torrents/categories", lambda product, _: product.categories()),
+        ("torrents/categories", lambda product, _: product.managed_folders("films")),
+    ],
+)
+def test_a_question_that_qbittorrent_never_refuses_was_not_answered_by_it(
+    client: SimulatedClient,
+    product: QBittorrentClient,
+    endpoint: str,
+    status: str,
+    ask: Callable[[QBittorrentClient, str], object],
+) -> None:
+    client.break_endpoint(endpoint, status)
+    with pytest.raises(Unreachable, match="answered with an error") as odd:
+        ask(product, "")
+    assert f"HTTP {status}" in odd.value.detail
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda product, torrent_id: product.properties(torrent_id),
+        lambda product, torrent_id: product.tracker_details(torrent_id),
+        lambda product, torrent_id: product.trackers(torrent_id),
+        lambda product, torrent_id: product.files(torrent_id),
+    ],
+)
+def test_a_forbidden_question_about_one_torrent_does_not_mean_that_it_is_gone(
+    client: SimulatedClient,
+    product: QBittorrentClient,
+    torrent_id: str,
+    ask: Callable[[QBittorrentClient, str], object],
+) -> None:
+    for endpoint in ("properties", "trackers", "files"):
+        client.break_endpoint(f"torrents/{endpoint}", "403")
+    with pytest.raises(Unreachable, match="answered with an error"):
+        ask(product, torrent_id)
+
+
+@pytest.mark.parametrize("status", ["400", "403", "404", "409"])
+def test_a_category_that_cannot_be_made_is_refused(
+    client: SimulatedClient, product: QBittorrentClient, status: str
+) -> None:
+    client.break_endpoint("torrents/createCategory", status)
+    with pytest.raises(ClientRefused, match="refused the category 'films'") as refused:
+        product.create_category("films")
+    assert f"HTTP {status}" in refused.value.detail
 
 
 def test_one_failed_request_is_repeated(

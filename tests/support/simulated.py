@@ -133,10 +133,10 @@ class SimulatedClient(ClientActions):
     ) -> None:
         """Make requests go wrong from the `first` after now on, `times` times.
 
-        `how`: "500"; "hang" (until the client ends); "drop" (the connection, nothing is done);
-        "after" (done, then dropped); "ignore" (a yes, and nothing is done); "garble" (a proxy's
-        page); "half" (of the right answer); any other text is sent as the answer.  The library
-        repeats some failed requests by itself.
+        `how`: a status like "500" or "403"; "hang" (until the client ends); "drop" (the
+        connection, nothing is done); "after" (done, then dropped); "ignore" (a yes, and nothing is
+        done); "garble" (a proxy's page); "half" (of the right answer); any other text is sent as
+        the answer.  The library repeats some failed requests by itself.
         """
         self.server.faults.append(Fault(endpoint, how, first, times))
 

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -151,8 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fails_before(self, fault: Fault) -> bool:
         """True when the request is over without having reached the client."""
-        if fault.how == "500":
-            self._send(500, b"Internal Server Error")
+        if fault.how.isdecimal():
+            self._send(int(fault.how), HTTPStatus(int(fault.how)).phrase.encode())
         elif fault.how == "ignore":
             self._send(200, b"")
         elif fault.how == "hang":

@@ -74,6 +74,8 @@ class SimTorrent:
     seeding_time_limit: int = -2
     num_complete: int = 0  # peers that have all of it, as the tracker says
     tracker_message: str = ""
+    infohash_v1: str = ""  # "": `hash`, as of a torrent that has no other
+    infohash_v2: str = ""
     # Not kept over a restart:
     phase: Phase = Phase.IDLE
     live_load: bool = False
@@ -179,8 +181,8 @@ class SimTorrent:
             "downloaded": self.downloaded,
             "force_start": self.forced and not self.stopped,
             "hash": self.hash,
-            "infohash_v1": self.hash,
-            "infohash_v2": "",
+            "infohash_v1": self.infohash_v1 or self.hash,
+            "infohash_v2": self.infohash_v2,
             "name": self.name,
             "num_complete": self.num_complete,
             "progress": self.shown_progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from qbt_rules.language.values import Value
 from seedkeep.units import parse_duration, parse_size
 
 GLOBAL, UNLIMITED = -2, -1  # of share limits, as the client counts them
+MOST_RATIO = 1e9
+MOST_SPEED = 2**31 - 1  # the client takes more for no limit (measured)
 _NOTHING: Any = object()
 
 
@@ -41,6 +44,14 @@ def _text(value: Value) -> str:
     return str(value)
 
 
+def _line(value: Value) -> str:
+    """As the client keeps a name: in one line, without blanks around it."""
+    text = " ".join(_text(value).splitlines()).strip()
+    if not text:
+        raise ValueError("must be text")
+    return text
+
+
 def _any_text(value: Value) -> str:
     return "" if value == "" else _text(value)
 
@@ -66,9 +77,11 @@ def _some_tags(value: Value) -> tuple[str, ...]:
 
 def _speed(value: Value) -> int:
     if isinstance(value, str):
-        return parse_size(value.strip().removesuffix("/s"))
+        value = parse_size(value.strip().removesuffix("/s"))
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("must be bytes a second, or like 5 MB/s; 0 is no limit")
+    if value > MOST_SPEED:
+        raise ValueError(f"must be at most {MOST_SPEED} bytes a second; 0 is no limit")
     return value
 
 
@@ -84,7 +97,7 @@ def _ratio(value: Value) -> float:
     limit = _limit(value)
     if limit is not None:
         return limit
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_RATIO:
         raise ValueError('must be a number, "global" or "none"')
     return float(value)
 
@@ -94,7 +107,8 @@ def _minutes(value: Value) -> int:
     if limit is not None:
         return limit
     if isinstance(value, str):
-        return round(parse_duration(value).total_seconds() / 60)
+        # 0 minutes would end the seeding at once; some seconds do not mean that.
+        return math.ceil(parse_duration(value).total_seconds() / 60)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError('must be minutes, a duration like 14d, "global" or "none"')
     return value
@@ -192,7 +206,7 @@ _KINDS = (
         "move it within its filesystem",
         (Param("location", _folder, "folder", also=("path",)),),
     ),
-    ActionKind("rename", "give it another name", (Param("name", _text, "text"),)),
+    ActionKind("rename", "give it another name", (Param("name", _line, "text"),)),
     ActionKind(
         "notify",
         "send a message to a web address",

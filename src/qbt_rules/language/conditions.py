@@ -6,13 +6,13 @@ logic the order changes no answer, only what it costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from qbt_rules.language.fields import Cost, find_field
-from qbt_rules.language.operators import Test, compile_test
+from qbt_rules.language.operators import NEGATIVE, compile_test
 from qbt_rules.language.patterns import TooSlow
 from qbt_rules.language.values import (
     Condition,
@@ -34,6 +34,7 @@ class Subject(Protocol):
 
 
 Check = Callable[[Subject], Verdict]
+Judge = Callable[[Value], Verdict]
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,34 @@ def compile_condition(condition: Condition, now: datetime) -> Check:
 
 def _leaf(leaf: Leaf, now: datetime) -> Check:
     name = leaf.field
-    test = compile_test(find_field(name), leaf.operator, leaf.value, now)
+    judge = _judge(leaf, now)
 
     def check(subject: Subject) -> Verdict:
         value = subject.value(name)
         if value.__class__ is Unknown:
             return None
         try:
-            return test(value)
+            return judge(value)
         except (TooSlow, TypeError):
             return None
 
     return check
+
+
+def _judge(leaf: Leaf, now: datetime) -> Judge:
+    """The comparison as a function of a value that is known, or a list that is known in part."""
+    field = find_field(leaf.field)
+    test = compile_test(field, leaf.operator, leaf.value, now)
+    if not field.many:
+        return test
+    undecided = leaf.operator in NEGATIVE  # what more items might still change
+
+    def judge(items: Sequence[Value]) -> Verdict:
+        known = [item for item in items if item.__class__ is not Unknown]
+        verdict = test(known)
+        return None if verdict is undecided and len(known) < len(items) else verdict
+
+    return judge
 
 
 def _all(checks: tuple[Check, ...]) -> Check:
@@ -138,14 +155,24 @@ def _explain_leaf(leaf: Leaf, subject: Subject, now: datetime) -> Explained:
     value = subject.value(leaf.field)
     if isinstance(value, Unknown):
         return Explained(text, leaf.place, None, reason=value.reason)
-    test: Test = compile_test(find_field(leaf.field), leaf.operator, leaf.value, now)
+    seen, reason = _in_part(value)
     try:
-        return Explained(text, leaf.place, test(value), value)
+        verdict = _judge(leaf, now)(value)
+        return Explained(text, leaf.place, verdict, seen, "" if verdict is not None else reason)
     except TooSlow as why:
         return Explained(text, leaf.place, None, value, reason=str(why))
     except TypeError:
         told = f"qBittorrent tells {leaf.field} as {type(value).__name__}, which cannot be compared"
         return Explained(text, leaf.place, None, value, reason=told)
+
+
+def _in_part(value: Value) -> tuple[Value, str]:
+    """A value to show, None for unknown items of a list; and the reason of the first of these."""
+    if not isinstance(value, list | tuple):
+        return value, ""
+    seen = [None if isinstance(item, Unknown) else item for item in value]
+    reason = next((item.reason for item in value if isinstance(item, Unknown)), "")
+    return seen if reason else value, reason
 
 
 def combine(gather: Gather, verdicts: list[Verdict]) -> Verdict:

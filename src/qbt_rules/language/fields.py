@@ -110,6 +110,7 @@ _PAYLOAD = {
 _LINKS = {_TEXT: "verdict", _NUMBER: "outside siblings"}
 _SPACE = {_BYTES: "stash_free pool_free path_free"}
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 ONE_OFF = ("app.",)  # any name after the dot: the client's preferences
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from qbt_rules.language.fields import Field, Kind
+from qbt_rules.language.fields import WEEKDAYS, Field, Kind
 from qbt_rules.language.patterns import compile_search
 from qbt_rules.language.values import Value
 from seedkeep.torrent_client import TorrentState
@@ -30,6 +30,7 @@ _ORDER: dict[str, Callable[[Value, Value], bool]] = {
 }
 # A negative operator on a list asks that no item fits; it is the opposite of its positive one.
 NEGATIVE = {"!=": "==", "not_contains": "contains", "not_in": "in"}
+_LIKE_WORDS = ("==", "!=", "in", "not_in")
 _AGE = ("older_than", "newer_than")
 _TEXT_OPERATORS = ("==", "!=", "contains", "not_contains", "matches", "in", "not_in")
 _NUMBER_OPERATORS = ("==", "!=", "in", "not_in", *_ORDER)
@@ -62,6 +63,8 @@ def compile_test(field: Field, name: str, wanted: Value, now: datetime) -> Test:
             fit either; the text says what would be right.
     """
     check_operator(field, name)
+    if field.name == "time.weekday" and name in _LIKE_WORDS:
+        wanted = [_weekday(day) for day in _list(wanted)] if "in" in name else _weekday(wanted)
     if name in NEGATIVE:
         positive = compile_test(field, NEGATIVE[name], wanted, now)
         return lambda value: not positive(value)
@@ -101,7 +104,7 @@ def _for_one(kind: Kind, name: str, wanted: Value, now: datetime) -> Test:
 def _likeness_test(kind: Kind, name: str, wanted: Value) -> Test:
     if name == "in":
         chosen = frozenset(_operand(kind, item) for item in _list(wanted))
-        return lambda value: value in chosen
+        return _any_test(chosen) if kind is Kind.ANY else lambda value: value in chosen
     if name == "contains":
         part = _text(wanted)
         return lambda value: part in str(value)
@@ -109,11 +112,27 @@ def _likeness_test(kind: Kind, name: str, wanted: Value) -> Test:
         search = compile_search(_text(wanted))
         return lambda value: search(str(value))
     right = _operand(kind, wanted)
-    return lambda value: bool(value == right)
+    return _any_test({right}) if kind is Kind.ANY else lambda value: bool(value == right)
 
 
 def _order_test(compare: Callable[[Value, Value], bool], right: Value) -> Test:
     return lambda value: compare(value, right)
+
+
+def _any_test(chosen: Collection[Value]) -> Test:
+    # "true" is unlike true for ever, and so its opposite always right: neither is meant.
+    kinds = {_sort_of(item) for item in chosen}
+
+    def test(value: Value) -> bool:
+        if _sort_of(value) not in kinds:
+            raise TypeError
+        return any(_sort_of(item) is _sort_of(value) and item == value for item in chosen)
+
+    return test
+
+
+def _sort_of(value: Value) -> type:
+    return float if type(value) is int else type(value)
 
 
 def _any_order_test(compare: Callable[[Value, Value], bool], right: Value) -> Test:
@@ -162,9 +181,11 @@ def _number(wanted: Value) -> int | float:
             return float(wanted) if "." in wanted else int(wanted)
         except ValueError:
             raise ValueError(f"the value {wanted!r} is not a number") from None
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or math.isnan(wanted):
+    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+    if not number or (isinstance(wanted, float) and math.isnan(wanted)):
         raise ValueError(f"the value {_shown(wanted)} must be a number")
-    return wanted
+    found: int | float = wanted
+    return found
 
 
 def _size(wanted: Value) -> int | float:
@@ -208,6 +229,16 @@ def _state(wanted: Value) -> str:
             f"there is no state {text}" + (f"; did you mean {near[0]}?" if near else "")
         )
     return _OLD_STATES.get(text, text)
+
+
+def _weekday(wanted: Value) -> str:
+    text = _text(wanted).lower()
+    if text not in WEEKDAYS:
+        near = difflib.get_close_matches(text, WEEKDAYS, n=1)
+        raise ValueError(
+            f"there is no weekday {text}" + (f"; did you mean {near[0]}?" if near else "")
+        )
+    return text
 
 
 def _list(wanted: Value) -> list[Value]:

@@ -13,6 +13,7 @@ PATIENCE = 3  # texts that took too long; then the pattern is not tried again
 # the length: some milliseconds for a name, hours for a long path.
 PLAIN_LENGTH = 300
 PLAIN_REPEATS = 2
+_POSIX_CLASS = re.compile(r"(?<=\[)\[:\^?[a-z]+:\]")
 
 
 class TooSlow(Exception):
@@ -25,6 +26,10 @@ def compile_search(pattern: str) -> Callable[[str], bool]:
     Raises:
         ValueError: It is no regular expression.
     """
+    if found := _POSIX_CLASS.search(pattern):
+        raise ValueError(
+            f"{pattern!r}: there are no classes like {found[0]} here; write [a-z], \\d, \\s or \\w"
+        )
     try:
         # Both have to take it: which of them is used depends on the text.
         plain, timed = re.compile(pattern).search, regex.compile(pattern).search

@@ -6,6 +6,7 @@ the callers' own.  A call whose answer was lost is repeated, and every script ca
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ from seedkeep.errors import Misused
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
 TRIES = 5  # after the first; 0.05 s to 1 s apart
+_JOB_ID = re.compile(r"[0-9a-f-]{36}")  # other text may name another key of the queue's
+_NO_CHANGES = ("READONLY", "MISCONF", "NOREPLICAS")  # a replica; its disk is full; too few of them
 
 
 class RedisQueue:
@@ -97,6 +100,8 @@ class RedisQueue:
         return read_job(answer) if answer else None
 
     def get_job(self, job_id: str) -> Job | None:
+        if not _JOB_ID.fullmatch(job_id):
+            return None
         with _translated():
             answer: Any = self._redis.hgetall(f"qbt_rules:jobs:{job_id}")
         return reports.job_of(answer) if answer else None
@@ -113,9 +118,12 @@ class RedisQueue:
         sets = [f"qbt_rules:jobs:status:{status.value}"] if status is not None else []
         sets += [f"qbt_rules:jobs:context:{context}"] if context is not None else []
         total, *rows = self._run("PAGE", limit, offset, *sets)
-        return JobPage(tuple(reports.read_listed(row) for row in rows), total, limit, offset)
+        jobs = tuple(reports.read_listed(row) for row in rows if row[0] is not None)
+        return JobPage(jobs, total, limit, offset)
 
     def cancel_job(self, job_id: str) -> Job:
+        if not _JOB_ID.fullmatch(job_id):
+            raise no_such_job(job_id)
         before, *job = self._run("CANCEL", job_id, stored(clock.now()))
         if not before:
             raise no_such_job(job_id)
@@ -262,6 +270,10 @@ def unreachable(why: redis.RedisError) -> QueueUnreachable:
         brief, hint = "Redis does not answer", "check queue.redis_url, and whether Redis runs"
     else:
         brief, hint = "Redis cannot do what the queue needs", "Redis 7.0 or newer is needed"
+        if isinstance(why, redis.OutOfMemoryError):
+            hint = "its memory is full: raise its maxmemory, or shorten queue.cleanup_after"
+        elif isinstance(why, redis.ReadOnlyError) or str(why).startswith(_NO_CHANGES):
+            hint = "it does not accept changes now; its log says more"
     return QueueUnreachable(brief, detail=str(why), hint=hint)
 
 

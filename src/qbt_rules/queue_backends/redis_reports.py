@@ -139,8 +139,12 @@ def _seat(seat: Mapping[str, str], now_ms: int) -> WorkerSeat | None:
 def _warnings(client: redis.Redis) -> tuple[str, ...]:
     try:
         persistence: Any = client.info("persistence")
+        memory: Any = client.info("memory")
     except redis.ResponseError:  # a hosted Redis may not tell
         return ()
+    found = []
     if not persistence.get("aof_enabled"):
-        return ("Redis keeps no append-only file: jobs may be lost when it restarts",)
-    return ()
+        found.append("Redis keeps no append-only file: jobs may be lost when it restarts")
+    if memory.get("maxmemory") and str(memory.get("maxmemory_policy", "")).startswith("allkeys"):
+        found.append("Redis may throw jobs away: its maxmemory-policy should be noeviction")
+    return tuple(found)

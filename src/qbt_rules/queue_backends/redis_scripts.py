@@ -26,6 +26,7 @@ local P = 'qbt_rules:'
 local PENDING, PROCESSING = P .. 'queue:pending', P .. 'queue:processing'
 local SEAT, SCHEDULE = P .. 'worker', P .. 'schedule'
 local BY_TIME, BY_END = P .. 'jobs:by_time', P .. 'jobs:by_end'
+local STATUSES = {'pending', 'processing', 'completed', 'failed', 'cancelled'}
 local call = redis.call
 
 local function job_key(id) return P .. 'jobs:' .. id end
@@ -64,9 +65,11 @@ end
 local function reclaim(keep, of, most, moment, score, why)
   local moved = {}
   for _, id in ipairs(call('LRANGE', PROCESSING, 0, -1)) do
-    local seen = call('HMGET', job_key(id), 'worker', 'attempts')
+    local seen = call('HMGET', job_key(id), 'worker', 'attempts', 'id')
     local worker, attempts = seen[1] or '', tonumber(seen[2] or '0')
-    if worker ~= keep and (of == '' or worker == of) then
+    if not seen[3] then  -- removed by hand
+      call('LREM', PROCESSING, 0, id)
+    elseif worker ~= keep and (of == '' or worker == of) then
       call('LREM', PROCESSING, 0, id)
       if attempts >= tonumber(most) then
         move(id, 'processing', 'failed')
@@ -104,7 +107,12 @@ if ARGV[8] ~= '' then
   call('HSET', SCHEDULE, ARGV[8], ARGV[9])
 end
 if ARGV[7] == '1' then
-  local other = call('SRANDMEMBER', waiting_key(dry_run, hash, context))
+  local waiting = waiting_key(dry_run, hash, context)
+  local other = call('SRANDMEMBER', waiting)
+  while other and call('EXISTS', job_key(other)) == 0 do  -- removed by hand
+    call('SREM', waiting, other)
+    other = call('SRANDMEMBER', waiting)
+  end
   if other then
     call('HINCRBY', job_key(other), 'requests', 1)
     return whole(other)
@@ -241,7 +249,9 @@ while removed < most do
     local ended = not seen[1] or (seen[2] and seen[2] < ARGV[2])
     if ended and removed < most then
       call('DEL', job_key(id))
-      if seen[1] then call('SREM', status_key(seen[1]), id) end
+      for _, status in ipairs(seen[1] and {seen[1]} or STATUSES) do
+        call('SREM', status_key(status), id)
+      end
       if seen[3] then call('SREM', context_key(seen[3]), id) end
       call('ZREM', BY_TIME, id)
       call('ZREM', BY_END, id)

@@ -40,8 +40,13 @@ class Connections:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = _file_at(path)  # the one that all connections are to; None: not there yet
         self._held = _Held()
         _all.add(self)
+
+    def is_there(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        return self._file == _file_at(self.path)
 
     def reader(self) -> Database:
         return self._connection()
@@ -102,16 +107,25 @@ class Connections:
 
     def _sync(self, held: _Held, group: list[_Request[Any, Any]]) -> None:
         """Every commit so far is on the disk afterwards; those of `group` are told if it is not."""
+        error = None if self.is_there() else self._gone()
         try:
             self._sync_log(held)
         except OSError as why:
-            error = DatabaseError(
+            error = error or DatabaseError(
                 f"{self.path}: what was written may not be on the disk",
                 detail=str(why),
                 hint="check the disk and the kernel's log",
             )
+        if error is not None:
             for request in group:
                 request.fail(error)
+
+    def _gone(self) -> DatabaseError:
+        return DatabaseError(
+            f"{self.path} was removed or replaced",
+            detail="what is written now is lost",
+            hint="restart the server",
+        )
 
     def _sync_log(self, held: _Held) -> None:
         # No lock of SQLite's is on the log, so that closing a descriptor of it drops none.
@@ -171,12 +185,15 @@ class Connections:
         held = self._held
         db: Database | None = getattr(held.local, "db", None)
         if db is None:
+            if self._file is not None and not self.is_there():
+                raise self._gone()
             db = open_database(
                 self.path,
                 create=False,
                 synchronous="NORMAL",
                 busy_timeout_s=BUSY_TIMEOUT_S,
             )
+            self._file = self._file or _file_at(self.path)
             held.local.db = db
             held.opened.add(db)
         return db
@@ -225,6 +242,14 @@ class _Held:
         self.folder_synced = False
         self.opened: weakref.WeakSet[Database] = weakref.WeakSet()
         self.turn = -1  # descriptor; a child opens its own, since a lock belongs to the opening
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _some(waiting: deque[_Request[Any, Any]]) -> list[_Request[Any, Any]]:

@@ -99,6 +99,8 @@ def counts(db: Database) -> dict[JobStatus, int]:
 def health(connections: Connections, now: float, boot: str) -> QueueHealth:
     try:
         db = connections.reader()
+        if not connections.is_there():
+            return _broken("The queue's database was removed or replaced")
         pending = db.one("SELECT count(*) AS n FROM queue")
         processing = db.one("SELECT count(*) AS n FROM jobs WHERE status = 'processing'")
         return QueueHealth(
@@ -110,14 +112,19 @@ def health(connections: Connections, now: float, boot: str) -> QueueHealth:
         )
     except SeedError as why:
         log.warning("the queue's database: %s", why)
-        return QueueHealth(
-            backend="sqlite",
-            pending=0,
-            processing=0,
-            worker=None,
-            last_completed_at=None,
-            problems=("The queue's database cannot be read",),  # anybody may see this
-        )
+        return _broken("The queue's database cannot be read")
+
+
+def _broken(problem: str) -> QueueHealth:
+    """`problem` may be seen by anybody."""
+    return QueueHealth(
+        backend="sqlite",
+        pending=0,
+        processing=0,
+        worker=None,
+        last_completed_at=None,
+        problems=(problem,),
+    )
 
 
 def _last_end(db: Database) -> str | None:

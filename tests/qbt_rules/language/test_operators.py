@@ -135,6 +135,9 @@ def test_a_negative_operator_is_the_opposite_of_its_positive_one(
         ("info.state", "==", "seeding", "there is no state seeding"),
         ("info.state", "==", "stalledup", "did you mean stalledUP?"),
         ("app.x", "==", ["x"], "must be text, a number, true or false"),
+        ("time.weekday", "==", "mon", "there is no weekday mon; did you mean monday?"),
+        ("time.weekday", "not_in", ["sunday", "x"], "there is no weekday x"),
+        ("info.name", "matches", "[[:alpha:]]+", "there are no classes like [:alpha:]"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_what_would_be_right(
@@ -147,8 +150,26 @@ def test_what_cannot_be_meant_is_refused_with_what_would_be_right(
 
 def test_what_cannot_be_compared_is_no_answer() -> None:
     for odd in ("four", True, None):
-        with pytest.raises(TypeError):
-            holds("app.max_active", ">", 3, odd)
+        for operator in (">", "==", "!=", "in", "not_in"):
+            with pytest.raises(TypeError):
+                holds("app.max_active", operator, [3, 4] if "in" in operator else 3, odd)
+    with pytest.raises(TypeError):
+        holds("app.dht", "!=", "true", True)
+    assert holds("app.dht", "==", True, True)
+    assert holds("app.max_ratio", "in", ["none", 2], 2.0)
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", "<", ">", "in", "not_in"])
+def test_a_number_of_any_length_is_a_number(operator: str) -> None:
+    huge = 10**400
+    wanted = [huge] if "in" in operator else huge
+    assert holds("info.ratio", operator, wanted, 2.0) is (operator in ("!=", "<", "not_in"))
+
+
+@pytest.mark.parametrize("written", ["monday", "Monday", "MONDAY"])
+def test_weekdays_are_known_in_any_case(written: str) -> None:
+    assert holds("time.weekday", "==", written, "monday")
+    assert not holds("time.weekday", "not_in", [written, "friday"], "monday")
 
 
 def test_every_kind_has_operators_and_every_operator_a_kind() -> None:

@@ -138,6 +138,7 @@ rules:
     ("action", "params"),
     [
         ("{type: add_tag, params: {tags: [a, b]}}", {"tags": ("a", "b")}),
+        ('{type: rename, params: {name: " a\\nb "}}', {"name": "a b"}),  # as the client does
         ("{type: add_tag, params: {tag: 'a, b'}}", {"tags": ("a", "b")}),
         ("{type: set_tags, params: {tags: []}}", {"tags": ()}),
         ("{type: set_upload_limit, params: {limit: 5 MB/s}}", {"limit": 5_000_000}),
@@ -149,6 +150,10 @@ rules:
         (
             "{type: set_share_limits, params: {ratio: none, seeding_time: global}}",
             {"ratio": UNLIMITED, "seeding_time": GLOBAL, "inactive_seeding_time": None},
+        ),
+        (
+            "{type: set_share_limits, params: {seeding_time: 20s, inactive_seeding_time: '0'}}",
+            {"ratio": None, "seeding_time": 1, "inactive_seeding_time": 0},
         ),
         ("{type: set_auto_management}", {"enabled": True}),
         ("{type: set_location, params: {path: /stash/x}}", {"location": "/stash/x"}),
@@ -243,6 +248,21 @@ def test_keep_files_is_the_opposite_of_delete_files() -> None:
         (with_action("{type: add_tag, params: {tag: a, tags: b}}"), "4:9", "give one"),
         (with_action("{type: add_tag, params: {tag: ''}}"), "4:9", "must name a tag"),
         (with_action("{type: stop, params: {now: true}}"), "4:9", "stop has no parameter now"),
+        (
+            with_action("{type: set_upload_limit, params: {limit: 3GB/s}}"),
+            "4:9",
+            "at most 2147483647 bytes a second",
+        ),
+        (
+            with_action(f"{{type: set_download_limit, params: {{limit: {2**31}}}}}"),
+            "4:9",
+            "at most 2147483647 bytes a second",
+        ),
+        (
+            with_action(f"{{type: set_share_limits, params: {{ratio: 1{'0' * 400}}}}}"),
+            "4:9",
+            "ratio of set_share_limits: must be a number",
+        ),
         (
             with_action("{type: delete_torrent, params: {keep_files: true, delete_files: true}}"),
             "4:9",
