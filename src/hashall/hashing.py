@@ -24,6 +24,8 @@ QUICK_SAMPLE = 16 * 1024  # bytes
 BLOCK = 1 << 20  # bytes; larger reads were measured and are not faster
 DROP_EVERY = 64 << 20  # bytes read before their pages leave the cache
 
+WIDEST = (1 << 63) - 1  # of SQLite's integers
+
 Progress = Callable[[int], None]  # called with the bytes read since the last call
 Stop = Callable[[], bool]  # asked before every block
 
@@ -50,6 +52,23 @@ class HashingStopped(SeedError):
     code = "stopped"
 
 
+def inode_of(found: os.stat_result) -> int:
+    """The inode's number as the catalog has it: SQLite's integers are signed.
+
+    mergerfs, overlay (xino) and CIFS give numbers up to 2**64; those from 2**63 on become negative.
+    `hashall.model` has the same for a number alone, and the way back.
+    """
+    return found.st_ino if found.st_ino <= WIDEST else found.st_ino - (1 << 64)
+
+
+def folded(found: os.stat_result) -> os.stat_result:
+    """The same with `st_ino` as `inode_of` says; nearly always the very same object."""
+    if found.st_ino <= WIDEST:
+        return found
+    times = {name: getattr(found, name) for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")}
+    return os.stat_result((found.st_mode, inode_of(found), *found[2:]), times)
+
+
 class FileStamp(NamedTuple):
     """What `stat` said of one inode, inside one filesystem, at one moment.
 
@@ -68,7 +87,7 @@ class FileStamp(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> FileStamp:
         return cls(
-            found.st_ino,
+            inode_of(found),
             found.st_size,
             found.st_mtime_ns,
             found.st_ctime_ns,
@@ -129,19 +148,20 @@ def quick_hash_file(path: str | os.PathLike[str], dir_fd: int | None = None) -> 
     fd = open_regular(path, dir_fd=dir_fd)
     try:
         before = os.fstat(fd)
-        return Sampled(sample_descriptor(fd, before, path), FileStamp.of(before))
+        quick = sample_descriptor(fd, before.st_size)
+        refuse_change(fd, before, path)
+        return Sampled(quick, FileStamp.of(before))
     finally:
         os.close(fd)
 
 
-def sample_descriptor(fd: int, before: os.stat_result, path: str | os.PathLike[str]) -> str:
-    """The quick hash of an open file, whose `fstat` was `before`; its position stays."""
-    samples = Samples(before.st_size)
-    if before.st_size > BLOCK:
+def sample_descriptor(fd: int, size: int) -> str:
+    """The quick hash of an open file of so many bytes; its position stays."""
+    samples = Samples(size)
+    if size > BLOCK:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no read-ahead past a sample
     for start, end in samples.windows:
         samples.feed(start, os.pread(fd, end - start, start))
-    refuse_change(fd, before, path)
     return samples.hexdigest()
 
 
@@ -160,21 +180,19 @@ def open_regular_seen(
         if why.errno in (errno.ELOOP, errno.ENXIO):  # a symlink; a socket
             raise NotRegular(f"not a regular file: {os.fspath(path)!r}") from why
         raise
-    seen = os.fstat(fd)
+    seen = folded(os.fstat(fd))
     if not stat.S_ISREG(seen.st_mode):
         os.close(fd)
         raise NotRegular(f"not a regular file: {os.fspath(path)!r}")
     return fd, seen
 
 
-def hash_small(
-    fd: int, before: os.stat_result, path: str | os.PathLike[str]
-) -> tuple[str, str] | None:
-    """(SHA-256, quick hash) of an open file shorter than BLOCK, in one read.
+def hash_small(fd: int, size: int) -> tuple[str, str] | None:
+    """(SHA-256, quick hash) of an open file of so many bytes, less than BLOCK, in one read.
 
-    `before` is its `fstat`.  None when the read came short: the position is as before then.
+    None when it has more or less: the position is as before then.  Whether the bytes were the same
+    all the time is for the caller to see.
     """
-    size = before.st_size
     data = os.read(fd, size + 1)  # one more than expected, to notice growth
     if len(data) != size:
         os.lseek(fd, -len(data), os.SEEK_CUR)
@@ -186,9 +204,7 @@ def hash_small(
         view = memoryview(data)
         for start, end in sample_windows(size):
             quick.update(view[start:end])
-    sha256 = hashlib.sha256(data).hexdigest()
-    refuse_change(fd, before, path)
-    return sha256, quick.hexdigest()
+    return hashlib.sha256(data).hexdigest(), quick.hexdigest()
 
 
 def hash_descriptor(

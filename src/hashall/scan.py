@@ -10,14 +10,16 @@ import gc
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hashall.catalog.scan_load import CatalogLoad, large_writes
 from hashall.catalog.scans import is_at_or_below
 from hashall.devices import link_counts_are_true
+from hashall.hashing import inode_of
 from hashall.model import RelPath
 from hashall.places import Places, Spot
 from hashall.scan_crew import Crew
@@ -37,6 +39,7 @@ from hashall.scan_read import BATCH_FILES
 from hashall.scan_work import WalkTask
 from seedkeep import clock
 from seedkeep.errors import Misused, SeedError
+from seedkeep.open_databases import files_in_use
 from seedkeep.sqlite import transaction
 
 __all__ = [
@@ -77,14 +80,14 @@ PSEUDO_FILESYSTEMS = frozenset(
     ]
 )
 SECONDS_PER_COMMIT = 1.0
-CHANGES_PER_COMMIT = 20_000  # rows, about
+CHANGES_PER_COMMIT = 5000  # rows, about: helpers have work for the time that so many take
 ENTRIES_PER_TASK = 2000
 READ_PER_TASK = 500  # where they are also read: on a slow disk so many take seconds
 FOLDERS_PER_TASK = 64
 LETTERS_PER_TASK = 16_000  # of paths: a task has to fit into a pipe
 # From so much on, starting helpers (a tenth of a second) pays.
 HELPERS_FROM_ENTRIES = 4000
-HELPERS_FROM_FILES = 1000
+HELPERS_FROM_FILES = 1000  # that have to be read
 HELPERS_FROM_BYTES = 64 << 20
 # Large files keep disk and cores busy in turn: one more reader makes use of both (measured).
 LARGE_ON_AVERAGE = 16 << 20  # bytes
@@ -237,6 +240,7 @@ class _PlaceScan:
             readers=options.workers,
             true_links=link_counts_are_true(self.spot.device.fs_type),
             mount_points=frozenset(m.mount_point for m in self._scan.places.mounts.mounts),
+            databases=frozenset((it.st_dev, inode_of(it)) for it in files_in_use()),
             exclude=options.exclude,
             drift=options.drift,
             mode=options.mode,
@@ -249,9 +253,9 @@ class _PlaceScan:
             self._catalog.scans.begin(self.place.device_id, self.place.relpath)
             self._load.begin()
         self._walk()
-        with transaction(self._db):
-            self._load.make_names_index()
         self._hash(self._scan.options.mode)
+        with transaction(self._db):
+            self._load.make_names_index()  # which `upgrade` asks
 
     def upgrade(self) -> None:
         """Read whole what may have a twin, now that every place has its quick hashes."""
@@ -276,6 +280,7 @@ class _PlaceScan:
         scan.crew.take_views(self.place)
         todo: list[RelPath] = [""]
         last_commit = clock.monotonic()
+        enough = HELPERS_FROM_FILES if self.place.first else HELPERS_FROM_ENTRIES
         while todo or scan.crew.pending:
             while todo and scan.crew.has_room(task := self._task(todo)):
                 del todo[len(todo) - len(task.todo) :]
@@ -285,7 +290,7 @@ class _PlaceScan:
             todo += found.rest
             walked += found.added + found.changed + found.unchanged
             self._take(found)
-            if walked >= HELPERS_FROM_ENTRIES and todo:
+            if walked >= enough and todo:
                 self._call_helpers()
             overdue = clock.monotonic() - last_commit > SECONDS_PER_COMMIT
             # All views of the catalog are to be taken before something is written.
@@ -372,6 +377,16 @@ class _PlaceScan:
         queue = ReadQueue(
             self._load, place, scan.crew, state, scan.show, 1 if one_by_one else BATCH_FILES
         )
-        queue.run(mode)
+        queue.run(mode, self._indexes(state.waiting))
         state.hashing = False
         scan.show()
+
+    def _indexes(self, waiting: int) -> Iterator[Callable[[], None]]:
+        """What is left to do at the end of a large load, in steps that do not wait for hashes."""
+        load = self._load
+        for step in (load.make_names_index, partial(load.make_bytes_index_before, waiting)):
+            yield partial(self._committed, step)
+
+    def _committed(self, step: Callable[[], None]) -> None:
+        with transaction(self._db):
+            step()

@@ -11,42 +11,63 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 
-from hashall import scan_read
-from hashall.hashing import BLOCK
-from hashall.relpath import join
-from hashall.scan_model import Difference, FileRow, Findings, FolderChange, HashMode, WalkPlace
-from hashall.scan_read import BATCH_BYTES, BATCH_FILES, Opened
+from hashall.hashing import BLOCK, READ_FLAGS, folded, hash_small, sample_descriptor
+from hashall.scan_model import (
+    Difference,
+    FileRow,
+    Findings,
+    FolderChange,
+    HashMode,
+    WalkPlace,
+    as_listed,
+)
+from hashall.scan_read import BATCH_BYTES, BATCH_FILES, COARSE_TICK_NS, is_racy, read_ahead
 from seedkeep import clock
-from seedkeep.errors import SeedError
 from seedkeep.sqlite import from_db
 
 _MOST_REMEMBERED = 200_000  # inodes; a set of so many takes 15 MB
 _MOST_FILES, _MOST_SECONDS = 1000, 2.0  # of one task
-_File = tuple[FileRow, FolderChange, str]  # with its path below the place
+# inode, row, where the row stands, path below the place
+_File = tuple[int, FileRow, FolderChange, str]
+_inode = itemgetter(0)
 
 
 @dataclass
 class Share:
     """The inodes with several names that one helper reads, so that no two of them read one.
 
-    Its names may be in anybody's task.  One whose names were all given to others waits.
+    The names of an inode may be in anybody's task.  A helper that has seen all names of one that is
+    not in its share reads that too, as nobody else will; what is left then waits.
     """
 
-    number: int  # from 0, below `WalkPlace.readers`; any other takes nothing
+    number: int  # from 0; -1: takes nothing; from `WalkPlace.readers` on: none are its own
     _taken: set[int] = field(default_factory=set)
+    _seen: dict[int, int] = field(default_factory=dict)  # of others: inode → names not seen yet
 
-    def takes(self, inode: int, place: WalkPlace) -> bool:
+    def takes(self, inode: int, links: int, place: WalkPlace) -> bool:
         """Whether to read it now; true once."""
-        mine = inode % place.readers == self.number and len(self._taken) < _MOST_REMEMBERED
-        if not mine or inode in self._taken:
+        if self.number < 0:
+            return False
+        if inode % place.readers != self.number:
+            return place.true_links and self._is_last(inode, links)
+        if inode in self._taken or len(self._taken) >= _MOST_REMEMBERED:
             return False
         self._taken.add(inode)
         return True
 
+    def _is_last(self, inode: int, links: int) -> bool:
+        unseen = self._seen.pop(inode, links) - 1
+        if unseen > 0 and len(self._seen) < _MOST_REMEMBERED:
+            self._seen[inode] = unseen
+        return unseen == 0
+
     def leave(self) -> None:
         """Another place may follow, whose numbers say something else."""
         self._taken.clear()
+        self._seen.clear()
 
 
 def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
@@ -56,10 +77,11 @@ def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
     any number of files.
     """
     whole = place.mode is HashMode.FULL
-    wanted = sorted(_wanted(found, place, whole, share), key=_inode)  # as all reading is done
+    wanted = [*islice(_wanted(found, place, whole, share), _MOST_FILES)]
+    wanted.sort(key=_inode)  # as all reading is done
     reading = _Reading(place, whole, found)
     until = clock.monotonic() + _MOST_SECONDS
-    for batch in _batches(wanted[:_MOST_FILES]):
+    for batch in _batches(wanted):
         if clock.monotonic() > until:
             break
         reading.read(batch)
@@ -71,27 +93,24 @@ def _wanted(found: Findings, place: WalkPlace, whole: bool, share: Share) -> Ite
     """Large files are left: who finds them would have all the work."""
     top = len(place.relpath) + 1 if place.relpath else 0
     for change in found.changes:
-        folder = change.relpath[top:]
+        before = change.relpath[top:]
+        before = before and f"{before}/"
         for row in change.files:
             wanted = row[1] is Difference.NEW and (row[3] < BLOCK or not whole)
             alone = row[6] == 1 and place.true_links
-            if wanted and (alone or share.takes(row[2], place)):
-                yield row, change, join(folder, from_db(row[0]))
-
-
-def _inode(file: _File) -> int:
-    return file[0][2]
+            if wanted and (alone or share.takes(row[2], row[6], place)):
+                yield row[2], row, change, before + from_db(row[0])
 
 
 def _batches(files: list[_File]) -> Iterator[list[_File]]:
     batch: list[_File] = []
     size = 0
     for file in files:
-        if len(batch) >= BATCH_FILES or (batch and size + file[0][3] > BATCH_BYTES):
+        if len(batch) >= BATCH_FILES or (batch and size + file[1][3] > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(file)
-        size += file[0][3]
+        size += file[1][3]
     if batch:
         yield batch
 
@@ -99,49 +118,52 @@ def _batches(files: list[_File]) -> Iterator[list[_File]]:
 class _Reading:
     def __init__(self, place: WalkPlace, whole: bool, found: Findings) -> None:
         self.done: set[int] = set()  # ids of the rows that were read
-        self._place, self._whole, self._found = place, whole, found
+        self._place, self._whole, self._report = place, whole, found.hashed
 
     def read(self, batch: list[_File]) -> None:
-        opened: list[tuple[_File, Opened]] = []
+        begun = time.time_ns()
         try:
             top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             return
+        opened: list[tuple[int, _File]] = []
         try:
             for file in batch:
-                it = self._open(top, file[2])
-                if it is not None:
-                    opened.append((file, it))
+                try:
+                    fd = os.open(file[3], READ_FLAGS, dir_fd=top)
+                except OSError:
+                    continue
+                opened.append((fd, file))
             if self._whole:
-                scan_read.read_ahead([it for _, it in opened])
-            for file, it in opened:
-                self._of(file, it)
+                read_ahead([(fd, file[1][3]) for fd, file in opened])
+            for fd, file in opened:
+                self._of(fd, file, begun)
         finally:
             os.close(top)
-            for _, (fd, _) in opened:
+            for fd, _ in opened:
                 os.close(fd)
 
-    def _open(self, top: int, below: str) -> Opened | None:
+    def _of(self, fd: int, file: _File, begun: int) -> None:
+        """One look, after the reading: as it was listed, nothing happened to it in between."""
+        _, row, change, _ = file
+        size, mtime_ns = row[3:5]
+        sha256 = None
         try:
-            return scan_read.open_item(top, below, self._place.st_dev)
-        except (OSError, SeedError):
-            return None
-
-    def _of(self, file: _File, opened: Opened) -> None:
-        (row, change, below), seen, begun = file, opened[1], time.time_ns()
-        if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != row[2:5]:
-            return  # written to, or replaced, between the listing and this
-        try:
-            sha256, quick = scan_read.read_item(None, below, opened, self._whole)
-        except (OSError, SeedError):
+            if not self._whole:
+                quick = sample_descriptor(fd, size)
+            elif small := hash_small(fd, size):
+                sha256, quick = small
+            else:
+                return
+            seen = folded(os.fstat(fd))
+        except OSError:
             return
-        name, _, inode, size, mtime_ns, *_ = row
-        times_and_links = (mtime_ns, seen.st_ctime_ns, seen.st_nlink)
-        owner = (seen.st_mode, seen.st_uid, seen.st_gid)
-        racy = scan_read.is_racy(mtime_ns, begun)
-        change.hashed.append((name, inode, size, *times_and_links, *owner, quick, sha256, racy))
+        if as_listed(seen) != row[2:] or seen.st_dev != self._place.st_dev:
+            return
+        racy = mtime_ns > begun - COARSE_TICK_NS and is_racy(mtime_ns, begun)
+        change.hashed.append((row[0], *row[2:], quick, sha256, racy))
         self.done.add(id(row))
-        report = self._found.hashed
+        report = self._report
         if sha256 is None:
             report.sampled += 1
         else:

@@ -34,7 +34,7 @@ from seedkeep.errors import SeedError
 _PIPE = 1 << 20  # bytes that a pipe is asked to hold
 _MOST_WORK = 64 << 20  # bytes of contents given to one helper at once, beyond its first task
 _PROGRAM = "from hashall.scan_helper import main; main()"
-_MOST_READS, _MOST_WALKS = 64, 3  # tasks given to one helper at once
+_MOST_READS, _MOST_WALKS = 64, 5  # tasks given to one helper at once
 _NO_SHARE = -1
 _SILENT = 8  # messages without a task that may come one after the other
 
@@ -163,6 +163,12 @@ class Crew:
         else:
             self._own_task = task
 
+    @property
+    def idle(self) -> bool:
+        """Whether this process would do nothing but wait for the next answer."""
+        busy = [helper.fd for helper in self._helpers if helper.tasks]
+        return self._own_task is None and not select.select(busy, [], [], 0)[0]
+
     def answer(self) -> tuple[Task, Answer]:
         """An answer of a helper that is there, else the own task, else the next answer."""
         while True:
@@ -192,7 +198,9 @@ class Crew:
         return task, answer
 
     def _pass_on(self, task: Task) -> None:
-        self._give(min(self._helpers, key=lambda helper: (len(helper.tasks), helper.fd)), task)
+        """To a helper with room; a lost task does not wait until there is one."""
+        free = [helper for helper in self._helpers if helper.takes(task)] or self._helpers
+        self._give(min(free, key=lambda helper: (len(helper.tasks), helper.fd)), task)
 
     def _heard(self, helper: _Helper) -> tuple[Task, Answer] | None:
         assert helper.process.stdout is not None

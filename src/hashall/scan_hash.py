@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hashall.catalog.scan_load import CatalogLoad
@@ -28,9 +28,14 @@ class ReadQueue:
     batch_files: int = BATCH_FILES
     _outcomes: list[Outcome] = field(default_factory=list)  # not written yet
 
-    def run(self, mode: HashMode) -> None:
-        """Stopped in the middle, it leaves what was hashed in the catalog."""
-        last_commit = clock.monotonic()
+    def run(self, mode: HashMode, meanwhile: Iterable[Callable[[], None]] = ()) -> None:
+        """Stopped in the middle, it leaves what was hashed in the catalog.
+
+        Args:
+            meanwhile: What can be done where there would be nothing to do but wait; only then.
+        """
+        last_commit, steps = clock.monotonic(), iter(meanwhile)
+        step = next(steps, None)
         whole = mode is HashMode.FULL
         batches = tasks(self.place, whole, self.load.waiting(mode), self.batch_files)
         batch = next(batches, None)
@@ -39,6 +44,9 @@ class ReadQueue:
                 while batch is not None and self.crew.has_room(batch):
                     self.crew.submit(batch)
                     batch = next(batches, None)
+                while step is not None and self.crew.idle:
+                    step()
+                    step = next(steps, None)
                 task, outcome = self.crew.answer()
                 assert isinstance(task, ReadTask)
                 assert isinstance(outcome, Outcome)

@@ -6,9 +6,12 @@ import enum
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import os
+
     from hashall.model import RelPath
 
 
@@ -100,6 +103,7 @@ class WalkPlace:
     readers: int  # processes that share out what several names lead to
     true_links: bool  # whether a link count of 1 means one name
     mount_points: frozenset[str]
+    databases: frozenset[tuple[int, int]]  # (st_dev, inode) of files that must not be opened
     exclude: tuple[str, ...]
     drift: DriftPolicy
     mode: HashMode
@@ -128,6 +132,9 @@ class Difference(enum.IntEnum):
 # order of the table's columns, times in ns:
 # name, difference; inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid
 FileRow = tuple[str | bytes, Difference, int, int, int, int, int, int, int, int]
+as_listed: Callable[[os.stat_result], tuple[int, int, int, int, int, int, int, int]] = attrgetter(
+    *("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_nlink", "st_mode", "st_uid", "st_gid")
+)
 # name; inode, size, mtime_ns, ctime_ns, nlink, mode, uid, gid; quick hash, SHA-256, racy
 HashedRow = tuple[str | bytes, int, int, int, int, int, int, int, int, str, str | None, bool]
 

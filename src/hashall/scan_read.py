@@ -36,9 +36,9 @@ BATCH_BYTES = 8 << 20
 BATCH_LETTERS = 16_000  # of paths: a batch has to fit into a pipe
 
 
-# (inode, size, mtime_ns, quick hash or None, folder, name, counted as unchanged), as the catalog
-# has it.  With the samples of the quick hash unchanged, no more has to be read.
-Item = tuple[int, int, int, str | None, str | bytes, str | bytes, int]
+# (inode, size, mtime_ns, quick hash or None, folder, name, counted as unchanged, ctime_ns), as the
+# walk found it.  With the samples of the quick hash unchanged, no more has to be read.
+Item = tuple[int, int, int, str | None, str | bytes, str | bytes, int, int]
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,11 @@ def tasks(place: WalkPlace, whole: bool, items: Iterable[Item], files: int) -> I
 class Outcome:
     """What came of the items of a task: rows as the catalog takes them, and what went wrong."""
 
-    # (sha256, quick hash, racy, ctime_ns, nlink, inode, size, mtime_ns)
-    reads: list[tuple[str | None, str, bool, int, int, int, int, int]] = field(default_factory=list)
-    confirmed: list[tuple[int, int, int, int, int]] = field(default_factory=list)  # from ctime_ns
+    # (sha256, quick hash, racy, ctime_ns, inode, size, mtime_ns); the ctime is the one that was
+    # listed together with mode and links: a chmod since then is found by the next scan
+    reads: list[tuple[str | None, str, bool, int, int, int, int]] = field(default_factory=list)
+    # (ctime_ns, inode, size, mtime_ns) of those whose samples are as they were
+    confirmed: list[tuple[int, int, int, int]] = field(default_factory=list)
     files: int = 0  # read whole
     bytes: int = 0  # of those
     sampled: int = 0
@@ -107,7 +109,7 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
             except (OSError, SeedError) as why:
                 reading.failed(below, why)
         if task.whole:
-            read_ahead([it for _, _, it in opened])
+            read_ahead([(fd, seen.st_size) for _, _, (fd, seen) in opened])
         for item, below, it in opened:
             reading.of(item, below, it)
     finally:
@@ -134,10 +136,13 @@ def open_item(top: int, below: str, st_dev: int | None) -> Opened:
     return fd, seen
 
 
-def read_ahead(opened: Sequence[Opened]) -> None:
+def read_ahead(opened: Sequence[tuple[int, int]]) -> None:
     """Tell the kernel what is read next, unless it has that already: then telling is for nothing.
 
     One file in the middle stands for all.
+
+    Args:
+        opened: (descriptor, bytes) of each.
     """
     if len(opened) < 2:
         return
@@ -145,8 +150,8 @@ def read_ahead(opened: Sequence[Opened]) -> None:
         if os.preadv(opened[len(opened) // 2][0], [_byte], 0, os.RWF_NOWAIT):
             return
     with suppress(OSError):  # it is advice
-        for fd, seen in opened:
-            os.posix_fadvise(fd, 0, min(seen.st_size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
+        for fd, size in opened:
+            os.posix_fadvise(fd, 0, min(size, READ_AHEAD), os.POSIX_FADV_WILLNEED)
 
 
 def read_item(
@@ -165,15 +170,17 @@ def read_item(
     fd, seen = opened
     if known is not None or not whole:
         try:
-            quick = sample_descriptor(fd, seen, below)
+            quick = sample_descriptor(fd, seen.st_size)
+            refuse_change(fd, seen, below)
         except (OSError, SeedError):
             if not whole:
                 raise
         else:  # else the full read says what is wrong
             if quick == known or not whole:
                 return None, quick
-    small = hash_small(fd, seen, below) if seen.st_size < BLOCK else None
+    small = hash_small(fd, seen.st_size) if seen.st_size < BLOCK else None
     if small is not None:
+        refuse_change(fd, seen, below)
         return small
     hashed = hash_descriptor(fd, below, want_quick=True, progress=_Teller(tell))
     refuse_change(fd, seen, below)  # since it was opened, too
@@ -203,10 +210,10 @@ class _Reading:
             outcome.files += 1
             outcome.bytes += seen.st_size
         if sha256 is None and quick == item[3]:
-            outcome.confirmed.append((seen.st_ctime_ns, seen.st_nlink, *key))
+            outcome.confirmed.append((item[7], *key))
         else:
             racy = is_racy(seen.st_mtime_ns, begun)
-            outcome.reads.append((sha256, quick, racy, seen.st_ctime_ns, seen.st_nlink, *key))
+            outcome.reads.append((sha256, quick, racy, item[7], *key))
             outcome.doubted += item[3] is not None and item[6]
 
     def failed(self, below: str, why: OSError | SeedError) -> None:

@@ -12,9 +12,11 @@ import fnmatch
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, Protocol
 
 from hashall.catalog.scan_reads import CatalogView, KnownFolder, KnownRow
+from hashall.hashing import WIDEST, folded
 from hashall.relpath import join
 from hashall.scan_model import (
     Difference,
@@ -24,6 +26,7 @@ from hashall.scan_model import (
     Gone,
     Unread,
     WalkPlace,
+    as_listed,
 )
 from seedkeep.sqlite import to_db
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 SKIPPED_NAMES = frozenset({".zfs", ".snapshots", "lost+found"})
 SKIPPED_PREFIXES = (".nfs", ".fuse_hidden", ".seedkeep-")
 _FIRST_LETTERS = frozenset(".l")  # that a skipped name can have
+_name_first = itemgetter(0)
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPE, _FILE, _DIRECTORY, _SYMLINK = 0o170000, 0o100000, 0o040000, 0o120000
 EXCLUDED = "excluded (--exclude)"
@@ -58,6 +62,7 @@ class _Nothing:
 
 @dataclass
 class _Listing:
+    below: RelPath
     files: list[tuple[str, os.stat_result]]
     dirs: list[str]
     hidden: set[str]  # mounted or excluded: nothing is concluded about what the catalog has there
@@ -71,6 +76,7 @@ class Walker:
             CatalogView(place.catalog, place.device_id, place.mode) if place.catalog else _Nothing()
         )
         self._excluded = _matcher(place.exclude)
+        self._databases = {inode for _, inode in place.databases}
         self._mounted: dict[str, set[str]] = {}  # directory → names in it where something is
         for point in place.mount_points:
             above, _, name = point.rpartition("/")
@@ -119,9 +125,9 @@ class Walker:
         return None
 
     def _list(self, fd: int, below: RelPath, found: Findings) -> _Listing:
-        listing = _Listing([], [], set())
+        listing = _Listing(below, [], [], set())
         files, mounted = listing.files, self._mounted.get(self._path(below), ())
-        excluded = self._excluded
+        excluded, databases = self._excluded, self._databases
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -134,15 +140,14 @@ class Walker:
                     seen = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # vanished between listing and stat: as good as never there
+                if seen.st_ino > WIDEST:
+                    seen = folded(seen)
                 kind = seen.st_mode & _TYPE
                 if excluded is not None and excluded.match(name, below):
                     self._leave_out(name, below, kind, listing, found)
                 elif kind == _FILE:
-                    if name in mounted:
-                        # Its inode number may be another filesystem's.
-                        listing.hidden.add(name)
-                        found.skipped["mounted file"] += 1
-                    else:
+                    doubtful = name in mounted or seen.st_ino in databases
+                    if not (doubtful and self._is_barred(name, seen, listing, found)):
                         files.append((name, seen))
                 elif kind == _DIRECTORY:
                     if name in mounted or seen.st_dev != self.place.st_dev:
@@ -154,6 +159,19 @@ class Walker:
                     word = "symlink" if kind == _SYMLINK else "no regular file"
                     found.skipped[word] += 1
         return listing
+
+    def _is_barred(
+        self, name: str, seen: os.stat_result, listing: _Listing, found: Findings
+    ) -> bool:
+        """Whether a file is mounted over another, or may not be opened: `files_in_use`."""
+        if name in self._mounted.get(self._path(listing.below), ()):
+            listing.hidden.add(name)  # its inode number may be another filesystem's
+            found.skipped["mounted file"] += 1
+            return True
+        if (seen.st_dev, seen.st_ino) in self.place.databases:
+            found.skipped["database in use by this scan"] += 1
+            return True
+        return False
 
     def _leave_out(
         self, name: str, below: RelPath, kind: int, listing: _Listing, found: Findings
@@ -212,7 +230,7 @@ class Walker:
             if what is Difference.OTHER and row is not None:
                 change.replaced.append(row[1])
             change.files.append(_row(name, what, seen))
-        change.files.sort(key=_name_first)
+        change.files.sort(key=_stored_name)
 
     def _difference(self, row: KnownRow | None, seen: os.stat_result) -> Difference:
         """`CatalogLoad` decides about the bytes once more, in SQL."""
@@ -245,23 +263,12 @@ def _open_top(place: WalkPlace) -> int:
     return fd
 
 
-def _name_first(file: tuple[Any, ...]) -> str:
-    return str(file[0])
+def _stored_name(row: FileRow) -> str:
+    return str(row[0])  # text or bytes: any order will do
 
 
 def _row(name: str, what: Difference, seen: os.stat_result) -> FileRow:
-    return (
-        to_db(name),
-        what,
-        seen.st_ino,
-        seen.st_size,
-        seen.st_mtime_ns,
-        seen.st_ctime_ns,
-        seen.st_nlink,
-        seen.st_mode,
-        seen.st_uid,
-        seen.st_gid,
-    )
+    return (to_db(name), what, *as_listed(seen))
 
 
 @dataclass(frozen=True)

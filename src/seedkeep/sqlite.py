@@ -20,6 +20,7 @@ import apsw
 from seedkeep import clock
 from seedkeep.database_place import MissingDatabase, check_place
 from seedkeep.errors import Locked, Misused, SeedError
+from seedkeep.open_databases import open_databases
 from seedkeep.rows import Cursor, Description, Row, positions_of
 
 __all__ = [
@@ -77,6 +78,7 @@ class Database:
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        open_databases.add(self)
 
     def execute(self, sql: str, params: Params = ()) -> Cursor:
         """Run one statement; use `script` for several."""
@@ -98,14 +100,14 @@ class Database:
         """The same at once, which takes half the time where each row is looked at anyway."""
         try:
             return self._connection.execute(sql, params).fetchall()
-        except apsw.Error as why:
+        except (apsw.Error, OverflowError) as why:
             self._fail(why)
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run `sql` once for each of `rows`; makes no transaction of its own."""
         try:
             self._connection.executemany(sql, rows).fetchall()
-        except apsw.Error as why:
+        except (apsw.Error, OverflowError) as why:
             self._fail(why)
 
     def script(self, sql: str) -> None:
@@ -132,6 +134,7 @@ class Database:
             self._connection.close()
         except apsw.Error as why:
             self._fail(why)
+        open_databases.discard(self)
 
     def __enter__(self) -> Database:
         return self
@@ -152,7 +155,7 @@ class Database:
                 return description, iter(cursor.fetchall())
         except apsw.ExecutionCompleteError:  # ran to its end already: there are no rows
             return (), iter(())
-        except apsw.Error as why:
+        except (apsw.Error, OverflowError) as why:
             self._fail(why)
         return description, self._translated(cursor)
 
@@ -168,7 +171,13 @@ class Database:
         except apsw.Error as why:
             self._fail(why)
 
-    def _fail(self, why: apsw.Error) -> NoReturn:
+    def _fail(self, why: apsw.Error | OverflowError) -> NoReturn:
+        if isinstance(why, OverflowError):
+            raise DatabaseError(
+                f"{self.path}: a number does not fit",
+                detail="SQLite's integers end at 9223372036854775807",
+                hint="check the number that you gave",
+            ) from why
         raise _seed_error(why, self.path, self._connection) from why
 
 
@@ -262,7 +271,7 @@ def _set_journal_mode(
 
 def _seed_error(why: apsw.Error, path: Path, connection: apsw.Connection | None) -> SeedError:
     """The error a person reads for what SQLite said."""
-    detail = str(why)
+    detail = "" if str(why) == "not an error" else str(why)  # so of a copy that failed
     if isinstance(why, (apsw.BusyError, apsw.LockedError)):
         return Locked(
             f"{path} is locked by another run",
@@ -336,11 +345,14 @@ def backup(db: Database, target: Path) -> None:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as why:
         raise DatabaseError(f"cannot write the backup {target}", detail=str(why)) from why
+    beside = [target.with_name(target.name + end) for end in ("-journal", "-wal", "-shm")]
+    made = [target, *(path for path in beside if not path.exists())]
     try:
         _copy(db, target)
         _sync_folder(target.parent)
     except BaseException:
-        target.unlink(missing_ok=True)
+        for path in made:
+            path.unlink(missing_ok=True)
         raise
 
 

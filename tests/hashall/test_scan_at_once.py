@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle, watched_writes
 
-from hashall import scan_at_once, scan_crew, scan_read, scan_walk
+from hashall import scan_at_once, scan_crew, scan_walk
 from hashall.catalog.scan_load import CatalogLoad
 from hashall.hashing import BLOCK
 from hashall.scan_at_once import Share
-from hashall.scan_model import DriftPolicy, FolderChange, HashMode
+from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, as_listed
 from hashall.scan_read import Outcome, ReadTask, read_all
 from hashall.scan_work import Worker
 from seedkeep.sqlite import transaction
@@ -50,6 +50,21 @@ def test_a_small_new_file_is_written_once_with_its_hash(lab: CatalogLab, later: 
     assert lab.known() == on_disk(lab.root)
     assert (summary.hashes.files, later) == (150, [])
     assert not [statement for statement in written if statement.startswith("UPDATE inodes")]
+
+
+def test_what_is_too_much_for_one_task_may_be_read_in_another(
+    lab: CatalogLab, later: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_at_once, "_MOST_FILES", 1)
+    monkeypatch.setattr("hashall.scan.READ_PER_TASK", 1)
+    lab.write("a/1.nfo", b"one")
+    film = lab.write("a/2.nfo", b"two")
+    (lab.root / "b").mkdir()
+    os.link(film, lab.root / "b/2.nfo")
+    with counted_reads() as reads:
+        lab.scan(workers=1)
+
+    assert (sorted(reads.whole), later) == (["1.nfo", "2.nfo"], [])
 
 
 def test_large_files_wait_for_their_turn(lab: CatalogLab, later: Tasks) -> None:
@@ -144,14 +159,15 @@ def test_an_unreadable_small_file_is_told_once(
     closed = lab.write("closed.mkv")
     lab.write("open.mkv")
 
-    def refuse(top: int, below: str, st_dev: int) -> tuple[int, os.stat_result]:
-        if below.endswith("closed.mkv"):
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith("closed.mkv"):
             raise PermissionError(13, "Permission denied")
-        return real(top, below, st_dev)
+        return real(path, *arguments, **options)
 
-    real = scan_read.open_item
-    monkeypatch.setattr("hashall.scan_read.open_item", refuse)
-    summary = lab.scan()
+    real = os.open
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        summary = lab.scan()
 
     assert summary.unreadable == {str(closed): "Permission denied"}
     assert summary.hashes.files == 1
@@ -207,8 +223,12 @@ def test_where_link_counts_are_not_true_each_inode_is_still_read_once(
 ) -> None:
     """Some FUSE filesystems say 1 of every file."""
     monkeypatch.setattr("hashall.scan.link_counts_are_true", lambda _: False)
-    row = scan_walk._row
-    monkeypatch.setattr(scan_walk, "_row", lambda *seen: (*row(*seen)[:6], 1, *row(*seen)[7:]))
+
+    def lying(seen: os.stat_result) -> tuple[int, ...]:
+        return (*as_listed(seen)[:4], 1, *as_listed(seen)[5:])
+
+    for module in (scan_walk, scan_at_once):
+        monkeypatch.setattr(module, "as_listed", lying)
     for number in range(8):
         film = lab.write(f"{number}.mkv", b"%d" % number)
         os.link(film, lab.root / f"again {number}.mkv")
@@ -249,19 +269,45 @@ def test_an_older_look_at_an_inode_does_not_replace_a_newer_one(lab: CatalogLab)
     assert (row.size, row.ctime_ns, row.sha256) == (2, 20, "new")
 
 
-def test_the_mode_is_of_the_same_moment_as_the_ctime(
-    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("drift", [DriftPolicy.QUICK, DriftPolicy.FULL])
+def test_a_chmod_between_two_listings_of_an_inode_is_found_by_the_next_scan(
+    lab: CatalogLab, drift: DriftPolicy
 ) -> None:
-    """Else a chmod between the listing and the reading would never be found."""
-    film = lab.write("film.mkv")
+    """Answers come in any order: the mode may be of the older look, so its ctime has to be too."""
+    load = CatalogLoad(lab.db, lab.spot().device.device_id, drift)
+    newer = ("b.mkv", Difference.NEW, 5, 2, 1, 20, 2, 0o100644, 0, 0)
+    older = ("a.mkv", Difference.NEW, 5, 2, 1, 10, 2, 0o100600, 0, 0)
+    with transaction(lab.db):
+        load.begin()
+        for name, row in (("Y", newer), ("X", older)):
+            load.write([FolderChange(name, None, [row], [], [], [], [])])
+        [item] = load.waiting(HashMode.FULL)
+        load.put_reads([("whole", "quick", False, item[7], *item[:3])])
+
+    known = load.files.inode(5)
+    assert known is not None
+    assert (known.sha256, known.ctime_ns) == ("whole", 10)
+
+
+@pytest.mark.parametrize("size", [5, BLOCK])  # read at once, and after the walk
+def test_a_chmod_between_the_listing_and_the_reading_is_found_by_the_next_scan(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The ctime in the catalog is of the same moment as the mode there, or it would hide it."""
+    film = lab.write("film.mkv", bytes(size))
     film.chmod(0o600)
-    batches = scan_at_once._batches
 
-    def meanwhile(files: list[Any]) -> object:
-        film.chmod(0o644)
-        return batches(files)
+    def chmod_before(reading: Callable[..., Any]) -> Callable[..., Any]:
+        def meanwhile(*arguments: Any) -> Any:
+            film.chmod(0o644)
+            return reading(*arguments)
 
-    monkeypatch.setattr(scan_at_once, "_batches", meanwhile)
+        return meanwhile
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_at_once, "_batches", chmod_before(scan_at_once._batches))
+        patch.setattr("hashall.scan_work.read_all", chmod_before(read_all))
+        assert lab.scan().hashes.files == 1
     lab.scan()
 
     row = lab.db.one(f"SELECT mode FROM inodes_{lab.spot().device.device_id}")

@@ -156,6 +156,7 @@ def a_place(lab: CatalogLab, **fields: Any) -> WalkPlace:
         "readers": 2,
         "true_links": True,
         "mount_points": frozenset(),
+        "databases": frozenset(),
         "exclude": (),
         "drift": DriftPolicy.QUICK,
         "mode": HashMode.FULL,
@@ -193,6 +194,23 @@ def test_progress_tells_of_bytes_within_a_large_file(
     told = [read for hashing, _, read in seen if hashing]
     assert {64 << 20, 128 << 20} <= set(told)
     assert seen[-1] == (False, 0, 0)
+
+
+def test_nothing_waits_behind_a_very_large_file_while_another_helper_has_room(
+    lab: CatalogLab, started: list[Any]
+) -> None:
+    def reading(size: int) -> scan_read.ReadTask:
+        return scan_read.ReadTask(str(lab.root), 0, None, True, [], size, 0)
+
+    crew = Crew(lambda _: None)
+    try:
+        crew.call(2)
+        crew.submit(reading(1 << 40))
+        for _ in range(4):
+            crew.submit(reading(1))
+        assert sorted(len(helper.tasks) for helper in started) == [1, 4]
+    finally:
+        crew.close()
 
 
 def test_many_tasks_wait_in_the_pipe_of_a_helper_without_blocking(
@@ -243,16 +261,16 @@ def test_reads_of_a_batch_have_one_outcome_each(lab: CatalogLab) -> None:
     seen = (lab.root / "good.mkv").stat()
     key = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
     items: list[scan_read.Item] = [
-        (*key, None, "files", "good.mkv", 0),
-        (5, 0, 0, None, "files", "gone.mkv", 0),
-        (6, 0, 0, None, "files", "folder", 0),
-        (7, *key[1:], None, "files", "good.mkv", 0),
+        (*key, None, "files", "good.mkv", 0, 9),
+        (5, 0, 0, None, "files", "gone.mkv", 0, 9),
+        (6, 0, 0, None, "files", "folder", 0, 9),
+        (7, *key[1:], None, "files", "good.mkv", 0, 9),
     ]
     task = scan_read.ReadTask(str(lab.root), len("files/"), seen.st_dev, True, items, 8, 100)
 
     outcome = scan_read.read_all(task)
 
-    assert [row[5:] for row in outcome.reads] == [key]
+    assert [row[3:] for row in outcome.reads] == [(9, *key)]
     assert list(outcome.problems) == ["folder"]
     assert outcome.changing == ["good.mkv"]
     elsewhere = scan_read.ReadTask(str(lab.root), len("files/"), 1, True, items[:1], 4, 100)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hashall import scan_read
+from hashall import scan_at_once, scan_read
 from hashall.catalog import Catalog, FileTable, open_catalog
 from hashall.hashing import hash_descriptor, hash_small, sample_descriptor
 from hashall.model import RelPath
@@ -142,23 +142,28 @@ class Reads:
 def counted_reads() -> Iterator[Reads]:
     reads = Reads()
 
-    def small(fd: int, seen: os.stat_result, path: str) -> Any:
-        reads.whole.append(os.path.basename(path))
-        return hash_small(fd, seen, path)
+    def small(fd: int, size: int) -> Any:
+        reads.whole.append(_name_of(fd))
+        return hash_small(fd, size)
 
     def whole(fd: int, path: str, **options: Any) -> Any:
         reads.whole.append(os.path.basename(path))
         return hash_descriptor(fd, path, **options)
 
-    def samples(fd: int, seen: os.stat_result, path: str) -> Any:
-        reads.samples.append(os.path.basename(path))
-        return sample_descriptor(fd, seen, path)
+    def samples(fd: int, size: int) -> Any:
+        reads.samples.append(_name_of(fd))
+        return sample_descriptor(fd, size)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_read, "hash_small", small)
+        for module in (scan_read, scan_at_once):
+            patch.setattr(module, "hash_small", small)
+            patch.setattr(module, "sample_descriptor", samples)
         patch.setattr(scan_read, "hash_descriptor", whole)
-        patch.setattr(scan_read, "sample_descriptor", samples)
         yield reads
+
+
+def _name_of(fd: int) -> str:
+    return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ leaves a correct catalog with slow questions; the next scan makes them again.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from seedkeep import clock
 from seedkeep.sqlite import Database, to_db
 
 LARGE_LOAD = 50_000  # rows; below it, indexes stay
+MANY_TO_ONE = 8  # rows that are there to rows that follow, from where an index is made first
 LARGE_FILE = 64 << 20  # bytes; where seeking to it costs nothing beside reading it
 FOLDERS_REMEMBERED = 50_000
 CACHE_KIB = 64 * 1024
@@ -45,8 +47,9 @@ _CTIME = {
     DriftPolicy.QUICK: f"iif({_SAME} AND quick_hash IS NOT NULL, ctime_ns, excluded.ctime_ns)",
 }
 
-# (inode, size, mtime_ns, quick hash to compare with or None, folder, name, counted as unchanged)
-Waiting = tuple[int, int, int, str | None, str | bytes, str | bytes, int]
+# (inode, size, mtime_ns, quick hash to compare with or None, folder, name, counted as unchanged,
+# ctime_ns)
+Waiting = tuple[int, int, int, str | None, str | bytes, str | bytes, int, int]
 
 
 @dataclass
@@ -57,9 +60,11 @@ class CatalogLoad:
     device_id: int
     drift: DriftPolicy
     _folders: dict[RelPath, int] = field(default_factory=dict)
-    # Of (inode, size, mtime_ns), hashed: a first scan adds millions.
+    # Of (inode, size, mtime_ns), hashed: a scan may add millions.
     _gone: Counter[int] = field(default_factory=Counter)
     _added: array[int] = field(default_factory=lambda: array("q"))
+    _rows: int = 0  # written for new names
+    _first: bool = False  # the filesystem was empty: no name can have moved
     _suspects: set[int] = field(default_factory=set)  # inodes that lost a name
     _asked: set[Index] = field(default_factory=set)  # indexes whose table was counted
 
@@ -97,7 +102,8 @@ class CatalogLoad:
             ) STRICT;
             DELETE FROM temp.scan_waiting
         """)
-        if self.is_empty():
+        self._first = self.is_empty()
+        if self._first:
             for index in _DROPPED:
                 self._drop(index)
         else:
@@ -131,12 +137,14 @@ class CatalogLoad:
             waiting += [
                 (row[2], row[5], dir_id, row[0], row[1] is Difference.TOUCHED) for row in files
             ]
-            self._added.extend([hash(row[2:5]) for row in files if row[1] is Difference.NEW])
-            self._added.extend([hash(row[1:4]) for row in change.hashed])
+            if not self._first:
+                self._added.extend([hash(row[2:5]) for row in files if row[1] is Difference.NEW])
+                self._added.extend([hash(row[1:4]) for row in change.hashed])
             if change.gone or change.gone_dirs or change.replaced:
                 lost += self._forget(dir_id, change)
+        self._rows += len(names)
         for index in _DROPPED:
-            self._drop_when_large(index, len(self._added))
+            self._drop_when_large(index, self._rows)
         self.db.executemany(self._put_names, names)
         self.db.executemany(self._put_stamps, stamps)
         self._put_hashed(hashed)
@@ -228,7 +236,13 @@ class CatalogLoad:
     # -- what has to be read
 
     def _put_waiting(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self.db.executemany("INSERT OR IGNORE INTO temp.scan_waiting VALUES (?, ?, ?, ?, ?)", rows)
+        """Of several looks the oldest ctime counts: mode and owner may be of any of them."""
+        older = "ctime_ns = excluded.ctime_ns WHERE excluded.ctime_ns < scan_waiting.ctime_ns"
+        self.db.executemany(
+            "INSERT INTO temp.scan_waiting VALUES (?, ?, ?, ?, ?)"
+            f" ON CONFLICT DO UPDATE SET {older}",
+            rows,
+        )
 
     def waiting_totals(self, mode: HashMode) -> tuple[int, int]:
         """(inodes, bytes) still to be read."""
@@ -245,18 +259,18 @@ class CatalogLoad:
         """
         large = f"AND i.size >= {LARGE_FILE} ORDER BY i.size DESC, w.inode"
         yield from self._waiting_items(mode, large, ())
-        small, last = f"AND i.size < {LARGE_FILE}", -(2**63)
+        small, last = f"AND i.size < {LARGE_FILE}", -math.inf
         while found := self._waiting_items(
             mode, f"{small} AND w.inode > ? ORDER BY w.inode LIMIT {page}", (last,)
         ):
             last = found[-1][0]
             yield from found
 
-    def _waiting_items(self, mode: HashMode, which: str, params: Sequence[int]) -> list[Any]:
+    def _waiting_items(self, mode: HashMode, which: str, params: Sequence[float]) -> list[Any]:
         return self.db.all_tuples(
             f"""
             SELECT w.inode, i.size, i.mtime_ns, iif({lacks_hash(mode)}, NULL, i.quick_hash),
-                   d.path, w.name, w.same
+                   d.path, w.name, w.same, w.ctime_ns
               {self._waiting_rows(mode)} {which}
             """,
             params,
@@ -270,31 +284,29 @@ class CatalogLoad:
            WHERE (w.ctime_ns <> i.ctime_ns OR {lacks_hash(mode)})
         """
 
-    def put_reads(
-        self, rows: Sequence[tuple[str | None, str, bool, int, int, int, int, int]]
-    ) -> None:
+    def put_reads(self, rows: Sequence[tuple[str | None, str, bool, int, int, int, int]]) -> None:
         """Store hashes of inodes that still have the bytes that were listed.
 
-        Rows of (sha256, quick hash, racy, ctime_ns, nlink, inode, size, mtime_ns).
+        Rows of (sha256, quick hash, racy, ctime_ns, inode, size, mtime_ns).
         """
         self.db.executemany(
             f"""
             UPDATE inodes_{self.device_id}
-               SET sha256 = ?, quick_hash = ?, racy = ?, ctime_ns = ?, nlink = ?,
+               SET sha256 = ?, quick_hash = ?, racy = ?, ctime_ns = ?,
                    hashed_at = '{clock.iso(clock.now())}'
              WHERE inode = ? AND size = ? AND mtime_ns = ?
             """,
             rows,
         )
 
-    def put_confirmed(self, rows: Sequence[tuple[int, int, int, int, int]]) -> None:
+    def put_confirmed(self, rows: Sequence[tuple[int, int, int, int]]) -> None:
         """Samples are as they were: the new ctime means no other bytes.
 
-        Rows of (ctime_ns, nlink, inode, size, mtime_ns).
+        Rows of (ctime_ns, inode, size, mtime_ns).
         """
         self.db.executemany(
             f"""
-            UPDATE inodes_{self.device_id} SET ctime_ns = ?, nlink = ?
+            UPDATE inodes_{self.device_id} SET ctime_ns = ?
              WHERE inode = ? AND size = ? AND mtime_ns = ?
             """,
             rows,
@@ -349,6 +361,11 @@ class CatalogLoad:
 
     def _drop(self, index: Index) -> None:
         self.db.execute(f"DROP INDEX IF EXISTS {index.of(self.device_id)}")
+
+    def make_bytes_index_before(self, hashes: int) -> None:
+        """Make it now, unless so many hashes are to come that they go in faster without it."""
+        if MANY_TO_ONE * hashes < self._rows:
+            create_index(self.db, self.device_id, INODES_BY_BYTES)
 
     def make_names_index(self) -> None:
         create_index(self.db, self.device_id, NAMES_BY_INODE)
