@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashall.catalog import Catalog, open_catalog
-from hashall.model import MAIN_CLIENT, Device, Payload, TorrentInstance
+from hashall.model import MAIN_CLIENT, Device, Member, Payload, TorrentInstance, shown_inode
 from hashall.pathing import MountTable
 from hashall.places import Places
 from seedkeep import settings_table as table
@@ -134,7 +134,7 @@ class App:
         from hashall.views import PayloadView
 
         return PayloadView(
-            payload,
+            replace(payload, members=tuple(map(_shown, payload.members))),
             self.places.shown(payload.device_id, payload.root_path),
             tuple(self.catalog.payloads.instances_of(payload.payload_id)),
         )
@@ -145,6 +145,11 @@ class App:
         names, inodes, size = self.catalog.files(device.device_id).totals()
         mounted = self.places.mount_points_of(device.fs_key)
         return DeviceView(device, mounted, names, inodes, size)
+
+
+def _shown(member: Member) -> Member:
+    """With the inode's number as stat(1) shows it."""
+    return member if member.inode is None else replace(member, inode=shown_inode(member.inode))
 
 
 def _resolve(instances: Iterable[TorrentInstance], text: str) -> TorrentInstance:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hashall.catalog import Catalog
 from hashall.catalog.health import MIGRATIONS, Health, Pages, Problem, Versions
 from hashall.catalog.store import check_catalog_file
+from hashall.hashing import inode_of
 from hashall.lock import exclusive, holder
 from hashall.model import PayloadStatus
 from hashall.payload import payload_hash
@@ -160,7 +161,7 @@ def check_tree(places: Places, progress: Callable[[int], None] = lambda _: None)
             except OSError:
                 found.missing.append(path)
                 continue
-            if seen.st_ino != file.inode:
+            if inode_of(seen) != file.inode:
                 found.replaced.append(path)
             elif (seen.st_size, seen.st_mtime_ns) != (file.size, file.mtime_ns):
                 found.changed.append(path)

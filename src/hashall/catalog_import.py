@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hashall.catalog.old_catalog import OldCatalog, OldFile, TakenHashes
+from hashall.hashing import inode_of
 from hashall.places import Places
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import open_database, transaction
@@ -25,7 +26,7 @@ class Imported:
     unscanned: int = 0  # not in this catalog as it is on the disk: scan first
     changed: int = 0  # other size or mtime than then, or no regular file
     gone: int = 0
-    without_sha256: int = 0
+    without_sha256: int = 0  # or nothing else that could be used
 
 
 def import_hashes(
@@ -81,7 +82,7 @@ def _take(tables: _Tables, file: OldFile, result: Imported) -> None:
     table = tables.of(file.path, seen.st_dev)
     done = None
     if table is not None:
-        done = table.take(seen.st_ino, seen.st_size, seen.st_mtime_ns, file.sha256)
+        done = table.take(inode_of(seen), seen.st_size, seen.st_mtime_ns, file.sha256)
     if done is None:
         result.unscanned += 1
     elif done:

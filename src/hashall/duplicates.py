@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hashall.duplicate_list import DuplicateList, list_duplicates
+from hashall.model import shown_inode
 from hashall.places import Places
 
 
@@ -13,7 +14,7 @@ class Copy:
     """One inode of a group."""
 
     device_id: int
-    inode: int
+    inode: int  # as stat(1) shows it
     nlink: int  # as of the last scan; above len(paths): names that no scan has seen
     paths: tuple[str, ...]  # absolute, sorted
 
@@ -55,7 +56,7 @@ def _copy(found: DuplicateList, place: int) -> Copy:
     names = found.names[place]
     return Copy(
         device_id=found.devices[place],
-        inode=found.inodes[place],
+        inode=shown_inode(found.inodes[place]),
         nlink=found.links.get(place, 1),
         paths=(names,) if isinstance(names, str) else tuple(names),
     )

@@ -6,13 +6,16 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from hashall.catalog.lookups import Lookups, TorrentUse
-from hashall.catalog.trees import TreeTable
+from hashall.catalog.scans import is_at_or_below
+from hashall.catalog.trees import Entry, TreeTable
 from hashall.devices import link_count_doubt
-from hashall.links import prove
-from hashall.model import LinkVerdict, RelPath
+from hashall.hashing import inode_of
+from hashall.links import judge
+from hashall.model import LinkVerdict, RelPath, shown_inode
 from hashall.places import Places, Spot
 from hashall.shown import ShownPaths
 from seedkeep.errors import Misused
@@ -30,7 +33,7 @@ class FileLinks:
 
     path: str  # as it was asked for
     device_id: int
-    inode: int
+    inode: int  # as stat(1) shows it
     size: int  # bytes
     sha256: str | None
     verdict: LinkVerdict
@@ -47,81 +50,95 @@ def find_links(places: Places, path: Path) -> list[FileLinks]:
         OSError: It is not there.
     """
     spot = places.known(path)
-    shown = ShownPaths(places)
+    asking = _Asking(spot, ShownPaths(places), Lookups(places.catalog.db, spot.device.device_id))
     if stat.S_ISDIR(spot.abspath.stat().st_mode):
-        return list(_below(places, spot, shown))
-    found = _file(places, spot, spot.place.relpath, str(spot.abspath), shown)
-    if found is None:
+        return list(_below(asking, TreeTable(places.catalog.db, spot.device.device_id)))
+    files = places.catalog.files(spot.device.device_id)
+    known = files.file(spot.place.relpath)
+    if known is None:
         raise Misused(
             f"the catalog does not know the file {spot.abspath}",
             detail="no scan has seen it, or it was replaced since",
             hint=f"hashall scan {spot.abspath.parent}",
         )
-    return [found]
+    entry = Entry(known.path, known.inode, known.size, known.sha256)
+    return [asking.about(entry, str(spot.abspath), files.names_of(known.inode))]
 
 
-def _below(places: Places, spot: Spot, shown: ShownPaths) -> Iterator[FileLinks]:
-    table = TreeTable(places.catalog.db, spot.device.device_id)
+def _below(asking: _Asking, table: TreeTable) -> Iterator[FileLinks]:
+    spot = asking.spot
     top = table.directory(spot.place.relpath)
     if top is None:
         raise Misused(
             f"the catalog does not know the directory {spot.abspath}",
             hint=f"hashall scan {spot.abspath}",
         )
+    asking.uses = asking.lookups.uses_below(top.path)
     done: set[int] = set()
     for directory in sorted(table.below(top.dir_id), key=lambda d: d.path):
-        folder = shown.folder(spot.device.device_id, directory.path)
+        folder = asking.shown.folder(spot.device.device_id, directory.path)
+        names = asking.lookups.names_beside(directory.dir_id)
         for entry in sorted(table.entries(directory.dir_id)):
             if entry.inode not in done:
                 done.add(entry.inode)
-                relpath = f"{directory.path}/{entry.name}" if directory.path else entry.name
-                found = _file(places, spot, relpath, folder + entry.name, shown)
-                if found is not None:
-                    yield found
+                yield asking.about(entry, folder + entry.name, names[entry.inode])
 
 
-def _file(
-    places: Places, spot: Spot, relpath: RelPath, path: str, shown: ShownPaths
-) -> FileLinks | None:
-    """None when the catalog has no such name."""
-    device = spot.device
-    files = places.catalog.files(device.device_id)
-    known = files.file(relpath)
-    if known is None:
-        return None
-    doubt = link_count_doubt(device.fs_type)
-    nlink = _links_now(path, known.inode)
-    proof = prove(files, known.inode, nlink, counts_are_true=doubt is None)
-    lookups = Lookups(places.catalog.db, device.device_id)
-    if nlink is None:
-        reason = "it is not there any more, or it is another file now: scan again"
-    elif doubt is not None:
-        reason = doubt
-    elif proof.verdict is LinkVerdict.PROVED:
-        reason = ""
-    elif nlink > len(proof.known):
-        reason = "no scan has seen the other names: scan the rest of the filesystem"
-    else:
-        reason = "some of these names are gone: scan again"
-    return FileLinks(
-        path=path,
-        device_id=device.device_id,
-        inode=known.inode,
-        size=known.size,
-        sha256=known.sha256,
-        verdict=proof.verdict,
-        nlink=proof.nlink,
-        reason=reason,
-        names=tuple(
-            LinkName(shown.in_words(device.device_id, name), lookups.uses(name))
-            for name in proof.known
-        ),
-    )
+@dataclass
+class _Asking:
+    """One question about a place, with what was read for it beforehand."""
 
+    spot: Spot
+    shown: ShownPaths
+    lookups: Lookups
+    uses: dict[RelPath, tuple[TorrentUse, ...]] | None = None  # of all names below the place
 
-def _links_now(path: str, inode: int) -> int | None:
-    try:
-        seen = os.lstat(path)
-    except OSError:
-        return None
-    return seen.st_nlink if seen.st_ino == inode else None
+    @cached_property
+    def doubt(self) -> str | None:
+        return link_count_doubt(self.spot.device.fs_type)
+
+    def about(self, entry: Entry, path: str, known: tuple[RelPath, ...]) -> FileLinks:
+        """What is to say of an inode whose names the catalog has as `known`."""
+        device_id = self.spot.device.device_id
+        nlink = self._links_now(path, entry.inode)
+        proof = judge(known, entry.inode, nlink, counts_are_true=self.doubt is None)
+        names = [self.shown.in_words(device_id, name) for name in known]
+        verdict, reason = proof.verdict, ""
+        if nlink is None:
+            reason = "it is not there any more, or it is another file now: scan again"
+        elif self.doubt is not None:
+            reason = self.doubt
+        elif nlink > len(known):
+            reason = "no scan has seen the other names: scan the rest of the filesystem"
+        # Equal numbers prove nothing when a name went away and another one came.
+        elif nlink < len(known) or any(
+            self._links_now(name, entry.inode) is None for name in names if name != path
+        ):
+            verdict = LinkVerdict.UNACCOUNTED
+            reason = "some of these names are gone: scan again"
+        return FileLinks(
+            path=path,
+            device_id=device_id,
+            inode=shown_inode(entry.inode),
+            size=entry.size,
+            sha256=entry.sha256,
+            verdict=verdict,
+            nlink=proof.nlink,
+            reason=reason,
+            names=tuple(map(LinkName, names, map(self._uses, known))),
+        )
+
+    def _uses(self, name: RelPath) -> tuple[TorrentUse, ...]:
+        if self.uses is not None and is_at_or_below(name, self.spot.place.relpath):
+            return self.uses.get(name, ())
+        return self.lookups.uses(name)
+
+    def _links_now(self, path: str, inode: int) -> int | None:
+        """None when the path does not lead to the inode: a mount may hide it, too."""
+        try:
+            seen = os.lstat(path)
+        except OSError:
+            return None
+        # What doubts its links may give files and folders different device numbers (overlay).
+        here = self.doubt is not None or seen.st_dev == self.spot.located.st_dev
+        return seen.st_nlink if here and inode_of(seen) == inode else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from hashall.catalog.files import join
 from hashall.catalog.inventory import StoredFolder
 from hashall.catalog.torrents import FolderStamp
+from hashall.hashing import inode_of
 from hashall.model import Place
 from hashall.places import Places
 
@@ -78,7 +79,7 @@ def stamps_of(folders: Iterable[str]) -> Iterator[FolderStamp]:
             found = _stat(path)
             if found is not None:
                 young = now - found.st_mtime_ns < YOUNG_NS
-                yield FolderStamp(path, found.st_ino, 0 if young else found.st_mtime_ns)
+                yield FolderStamp(path, inode_of(found), 0 if young else found.st_mtime_ns)
                 break
             path = path.rpartition("/")[0] or "/"
 
@@ -91,7 +92,7 @@ def changed_since(before: Iterable[StoredFolder]) -> set[int]:
         now = seen.get(path)
         if now is None:
             stat_ = _stat(path)
-            now = seen[path] = (stat_.st_ino, stat_.st_mtime_ns) if stat_ else (-1, -1)
+            now = seen[path] = (inode_of(stat_), stat_.st_mtime_ns) if stat_ else (-1, -1)
         if now != (inode, mtime_ns):
             found.add(number)
     return found

@@ -45,6 +45,10 @@ from hashall.hashing import (
 
 _ZEROS = bytes(BLOCK)
 _FICLONE = getattr(fcntl, "FICLONE", 0x40049409)  # named in Python 3.12 and later
+_ACL = "system.posix_acl_access"
+# XFS lists an ACL a second time.  Elsewhere that would be a mere copy, which grows stale, and which
+# XFS would take for the ACL when the file comes back.
+_XFS_ACLS = ("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT")
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -211,7 +215,10 @@ def _dress(src: int, out: int) -> tuple[str, ...]:
     """Owner, mode, attributes, times: in this order, since each resets some of those before it."""
     found = os.fstat(src)
     not_kept = list(give_owner_and_mode(out, found))
-    for name in _attributes(src):
+    names = [name for name in _attributes(src) if name not in _XFS_ACLS]
+    if _ACL not in names and _ACL in _attributes(out):
+        os.removexattr(out, _ACL)  # the folder's default for new files, which this is none of
+    for name in names:
         try:
             os.setxattr(out, name, os.getxattr(src, name))
         except OSError as why:

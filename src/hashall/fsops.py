@@ -47,6 +47,7 @@ from hashall.dirfd import (
 )
 from hashall.fscopy import Copied, copy_in
 from hashall.hashing import FileStamp, NotRegular
+from hashall.model import shown_inode
 from seedkeep.errors import Refused
 
 __all__ = [
@@ -386,7 +387,7 @@ def retire_file(root: Path, name: str, *, stamp: FileStamp) -> int:
             raise SourceChanged(
                 f"{shown(root / name)} is not the file that was to be removed",
                 detail=f"inode {found.st_ino} with {found.st_size} bytes, "
-                f"expected {stamp.inode} with {stamp.size}",
+                f"expected {shown_inode(stamp.inode)} with {stamp.size}",
                 hint="scan again; nothing was removed",
             )
         os.unlink(base, dir_fd=fd)

@@ -164,18 +164,30 @@ def take_back(folder: int, name: str, *, is_link: Same) -> None:
     os.unlink(kept, dir_fd=folder)
 
 
-def dress(folder: int, name: str, *, mode: int, uid: int, gid: int, mtime_ns: int) -> None:
-    """Give the file under the new name the owner, mode and mtime of the one it stands for."""
+def dress(folder: int, name: str, *, mode: int, uid: int, gid: int, mtime_ns: int) -> list[str]:
+    """Give the file under the new name the owner, mode and mtime of the one it stands for.
+
+    Returns what the system did not allow, out of "owner" and "mode".
+    """
+    refused = []
     fd = os.open(new_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        with suppress(PermissionError):
-            os.fchown(fd, uid, gid)
-        with suppress(PermissionError):
+        here = os.fstat(fd)
+        if (here.st_uid, here.st_gid) != (uid, gid):  # a chown takes capabilities away
+            try:
+                os.fchown(fd, uid, gid)
+            except PermissionError:
+                refused.append("owner")
+                mode &= ~(stat.S_ISUID | stat.S_ISGID)  # they must not come to mean another user
+        try:
             os.fchmod(fd, stat.S_IMODE(mode))
+        except PermissionError:
+            refused.append("mode")
         os.utime(fd, ns=(os.fstat(fd).st_atime_ns, mtime_ns))
         os.fsync(fd)
     finally:
         os.close(fd)
+    return refused
 
 
 def _expect(folder: int, at: str, same: Same, name: str) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hashall.folders import YOUNG_NS, Folders
-from hashall.hashing import FileStamp, Hashed, hash_file
+from hashall.hashing import FileStamp, Hashed, Stop, hash_file
 from hashall.places import Places
 from hashall.qbittorrent import stamp_at
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import transaction
 
 WORKERS = 2
-AT_ONCE = (
-    64  # files whose hashes are written together: what was read before an interruption is kept
-)
+# Files whose hashes are written together: what was read before an interruption is kept.
+AT_ONCE, MOST_BYTES = 64, 1 << 30
+
+Todo = dict[tuple[int, int], tuple[Path, FileStamp]]  # by device and inode
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,22 @@ class _Missing:
     _bytes: int = 0
 
     def hash(self, paths: Iterable[Path]) -> HashedMembers:
-        todo: dict[tuple[int, int], tuple[Path, FileStamp]] = {}
+        todo: Todo = {}
         with transaction(self.places.catalog.db):
             for path, device_id, stamp in self._entered(paths):
                 todo[device_id, stamp.inode] = path, stamp
-        with ThreadPoolExecutor(WORKERS) as pool:
-            order = sorted(todo.items())  # by inode: close to the order on a platter
-            for start in range(0, len(order), AT_ONCE):
-                some = order[start : start + AT_ONCE]
-                reads = [pool.submit(_read, path) for _, (path, _) in some]
+        stop = threading.Event()
+        pool = ThreadPoolExecutor(WORKERS)
+        try:
+            for some in _batches(todo):
+                reads = [pool.submit(_read, path, stop.is_set) for _, (path, _) in some]
+                wait(reads)  # which may take long: nobody else could write within a transaction
                 with transaction(self.places.catalog.db):
                     for ((device_id, _), (path, stamp)), read in zip(some, reads, strict=True):
                         self._store(device_id, path, stamp, read)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
         return HashedMembers(self._files, self._bytes, tuple(self._failed))
 
     def _entered(self, paths: Iterable[Path]) -> Iterator[tuple[Path, int, FileStamp]]:
@@ -94,8 +100,20 @@ class _Missing:
         self._bytes += stamp.size
 
 
-def _read(path: Path) -> tuple[Hashed, bool]:
+def _batches(todo: Todo) -> Iterator[list[tuple[tuple[int, int], tuple[Path, FileStamp]]]]:
+    """By inode: close to the order on a platter."""
+    batch, size = [], 0
+    for item in sorted(todo.items()):
+        batch.append(item)
+        size += item[1][1].size
+        if len(batch) >= AT_ONCE or size >= MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
+
+
+def _read(path: Path, stop: Stop) -> tuple[Hashed, bool]:
     begun = time.time_ns()
-    hashed = hash_file(path)
+    hashed = hash_file(path, stop=stop)
     # So young a file can change once more without another mtime: the next scan reads it again.
     return hashed, begun - hashed.stamp.mtime_ns < YOUNG_NS

@@ -7,12 +7,11 @@ import fnmatch
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import IO
 
 from hashall.catalog.lookups import Figures, FileRow, Lookups
-from hashall.model import Device
+from hashall.model import Device, shown_inode, stored_inode
 from hashall.places import Places
 from hashall.shown import ShownPaths
 from seedkeep.errors import Misused
@@ -27,7 +26,7 @@ class FoundFile:
 
     path: str  # absolute
     device_id: int
-    inode: int
+    inode: int  # as stat(1) shows it
     nlink: int  # as of the last scan
     size: int  # bytes
     sha256: str | None
@@ -41,7 +40,7 @@ class ExportedFile:
     device_id: int
     fs_key: str
     relpath: str  # inside the filesystem
-    inode: int
+    inode: int  # as stat(1) shows it
     size: int  # bytes
     mtime_ns: int
     ctime_ns: int
@@ -77,7 +76,8 @@ def by_name(places: Places, glob: str) -> list[FoundFile]:
 
 
 def by_inode(places: Places, inode: int) -> list[FoundFile]:
-    return _found(places, lambda lookups: lookups.by_inode(inode))
+    """By the number that stat(1) shows."""
+    return _found(places, lambda lookups: lookups.by_inode(stored_inode(inode)))
 
 
 def _found(places: Places, ask: Callable[[Lookups], Iterator[FileRow]]) -> list[FoundFile]:
@@ -86,7 +86,7 @@ def _found(places: Places, ask: Callable[[Lookups], Iterator[FileRow]]) -> list[
         FoundFile(
             shown.folder(device.device_id, row.folder) + row.name,
             device.device_id,
-            row.inode,
+            shown_inode(row.inode),
             row.nlink,
             row.size,
             row.sha256,
@@ -114,7 +114,8 @@ def exported(places: Places) -> Iterator[ExportedFile]:
                 device.device_id,
                 device.fs_key,
                 row.path,
-                *row[2:],
+                shown_inode(row.inode),
+                *row[3:],
             )
 
 
@@ -124,7 +125,7 @@ def write_json(files: Iterator[ExportedFile], out: IO[str]) -> int:
     count = 0
     for file in files:
         out.write(",\n" if count else "\n")
-        out.write(json.dumps(asdict(file)))
+        out.write(json.dumps(vars(file)))  # plain values: `asdict` would copy each, for seconds
         count += 1
     out.write("\n]}\n")
     return count
@@ -140,19 +141,3 @@ def write_csv(files: Iterator[ExportedFile], out: IO[str]) -> int:
         writer.writerow(["" if (v := getattr(file, name)) is None else v for name in names])
         count += 1
     return count
-
-
-def open_new(path: Path) -> IO[str]:
-    """A text file that did not exist before.
-
-    Raises:
-        Misused: It exists, or cannot be made.
-    """
-    try:
-        return path.open("x", encoding="utf-8", errors="surrogateescape", newline="")
-    except OSError as why:
-        raise Misused(
-            f"cannot write {path}",
-            detail=str(why.strerror),
-            hint="name a file that does not exist yet",
-        ) from why

@@ -110,6 +110,16 @@ class TorrentFileOnDisk:
     sha256: str | None = None  # None: needs a scan
 
 
+def stored_inode(number: int) -> int:
+    """An inode's number as the catalog has it, of one as stat(1) shows it: see `inode_of`."""
+    return number if number < 1 << 63 else number - (1 << 64)
+
+
+def shown_inode(stored: int) -> int:
+    """The way back."""
+    return stored if stored >= 0 else stored + (1 << 64)
+
+
 def key_of(torrent_id: str, client: str) -> str:
     return torrent_id if client == MAIN_CLIENT else f"{torrent_id}@{client}"
 

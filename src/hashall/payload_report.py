@@ -19,14 +19,14 @@ from hashall.folders import Folders
 from hashall.model import Payload, Place, RelPath, TorrentInstance
 from hashall.payload_compare import components, subsets
 from hashall.places import Places
+from hashall.qbittorrent import INCOMPLETE_SUFFIX, UNWANTED_FOLDER
 from hashall.shown import ShownPaths
 from seedkeep import clock
-from seedkeep.errors import SeedError
+from seedkeep.errors import Misused, SeedError
 
 NO_MEDIA = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of no file at all
-INCOMPLETE_SUFFIX = ".!qB"
 # Where qBittorrent keeps what it does not want, and pieces that belong to no wanted file.
-CLIENTS_OWN = (".unwanted",)
+CLIENTS_OWN = (UNWANTED_FOLDER,)
 PARTS_SUFFIX = ".parts"
 
 
@@ -92,7 +92,8 @@ class Orphans:
     files: tuple[Orphan, ...]  # the largest first, as many as were asked for
     found: int  # in all
     bytes: int  # of those that no torrent links
-    younger: int  # names that no torrent wants, still within the grace
+    younger: int  # names that no torrent wants, within the grace or newer than the last sync
+    synced_at: str  # UTC; when the torrents were read, the oldest of several clients
     unlisted: tuple[str, ...]  # torrents whose list was never read: a file may be theirs
 
 
@@ -243,8 +244,18 @@ class Report:
         Args:
             grace: How long our catalog must have known the name; an mtime may be years old in a
                 file that was put there a minute ago.
+
+        Raises:
+            Misused: The torrents of no client were read yet, so every file would be listed.
         """
-        before = clock.now() - grace
+        synced_at = self.places.catalog.inventory.oldest_sync()
+        if synced_at is None:
+            raise Misused(
+                "no torrents were read yet, so every file would look unwanted",
+                hint="run `hashall payload sync` first",
+            )
+        # Of what came after the last sync nobody knows what wants it.
+        before = min(clock.now() - grace, clock.parse_iso(synced_at))
         wanted, unlisted = self._wanted()
         found: dict[tuple[int, RelPath], Orphan] = {}
         younger = 0
@@ -269,6 +280,7 @@ class Report:
             found=len(order),
             bytes=sum(orphan.size for orphan in order if not orphan.linked),
             younger=younger,
+            synced_at=synced_at,
             unlisted=unlisted,
         )
 

@@ -17,6 +17,9 @@ from hashall.hashing import FileStamp
 from hashall.payload import Layout, layout_of
 from seedkeep.torrent_client import Torrent, TorrentFile
 
+INCOMPLETE_SUFFIX = ".!qB"  # behind the name of a file that has begun, if the client is set so
+UNWANTED_FOLDER = ".unwanted"  # beside the wanted files, likewise
+
 
 @dataclass(frozen=True)
 class PathMap:
@@ -77,7 +80,7 @@ class Mapped:
     root_name: str  # "" without a root folder
     files: tuple[WantedFile, ...]
     refused: str | None = None  # why its file list was not even looked at
-    unwanted: tuple[str, ...] = ()  # names that it does not want and that lie on disk all the same
+    unwanted: tuple[str, ...] = ()  # on disk, of files that it does not want
     listed: tuple[TorrentFile, ...] = ()  # everything that the client lists
     download_path: Path | None = None  # ours, for unfinished data
     unmapped: bool = False  # not even its save path is there: the path map may lack a pair
@@ -133,7 +136,13 @@ def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMa
             if file.wanted
         ]
     )
-    lying = tuple(f.name for f in files if not f.wanted and os.path.lexists(top + f.name))
+    lying = tuple(
+        name
+        for file in files
+        if not file.wanted
+        for name in _names_on_disk(file.name)
+        if os.path.lexists(top + name)
+    )
     return Mapped(
         torrent,
         save_path,
@@ -144,6 +153,13 @@ def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMa
         download_path=path_map.to_ours(torrent.download_path) if torrent.download_path else None,
         unmapped=all(file.stamp is None for file in wanted) and not save_path.is_dir(),
     )
+
+
+def _names_on_disk(name: str) -> tuple[str, ...]:
+    """Where the client may keep a file that it does not want, whole or begun."""
+    folder, slash, base = name.rpartition("/")
+    aside = f"{folder}{slash}{UNWANTED_FOLDER}/{base}"
+    return (name, name + INCOMPLETE_SUFFIX, aside, aside + INCOMPLETE_SUFFIX)
 
 
 def stamp_at(path: str | Path) -> FileStamp | None:

@@ -22,6 +22,7 @@ _MEANINGS = {
     "in-library": "are in a library",
     "io-error": "could not be read",
     "just-written": "were written when they were hashed: scan again",
+    "damaged": "had other bytes when `hashall verify` read them: restore them",
     "leftover": "have a temporary name of an unknown run beside them",
     "missing": "are gone",
     "mode-differs": "have another mode (--match-owner links them)",
@@ -285,6 +286,8 @@ def _one(result: Result) -> str:
     text = f"{words.get(result.state, result.state.value)}: {printable(result.target)}"
     if result.state is ActionState.SKIPPED:
         return f"{text}: {printable(result.detail)} ({result.reason})"
+    if result.state is ActionState.UNDONE and result.detail:
+        return f"{text} ({printable(result.detail)})"
     if result.state is ActionState.UNDONE or (result.state, result.bytes_saved) == (
         ActionState.PLANNED,
         0,

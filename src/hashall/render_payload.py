@@ -213,7 +213,10 @@ def orphans(found: Orphans) -> str:
         " in those that no torrent links; nothing was removed"
     )
     if found.younger:
-        lines.append(f"{counted(found.younger, 'more file')} within the grace")
+        lines.append(
+            f"{counted(found.younger, 'more file')} within the grace, or newer than the last sync"
+        )
+    lines.append(f"torrents as of the sync of {found.synced_at}")
     lines += short_list(
         "not known of these torrents is what they want; a file above may be theirs:",
         [key[:12] for key in found.unlisted],

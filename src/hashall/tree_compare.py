@@ -44,7 +44,7 @@ def compare_trees(first: KnownTree, second: KnownTree, *, most: int) -> Comparis
     views = first.view(), second.view()
     if views[0].tree_hash is not None and views[0].tree_hash == views[1].tree_hash:
         return Comparison(*views, equal=True, differences=(), complete=True)
-    differences = _differences(first, first.top.dir_id, second, second.top.dir_id, "")
+    differences = _differences(first, second)
     found = list(islice(differences, most + 1))
     proved = any(differing.how is not Difference.UNKNOWN for differing in found)
     return Comparison(
@@ -55,9 +55,32 @@ def compare_trees(first: KnownTree, second: KnownTree, *, most: int) -> Comparis
     )
 
 
-def _differences(
+def _differences(a: KnownTree, b: KnownTree) -> Iterator[Differing]:
+    """In order of their paths.  Trees may be deeper than functions can call themselves."""
+    open_folders = [_side_by_side(a, a.top.dir_id, b, b.top.dir_id, "")]
+    while open_folders:
+        found = next(open_folders[-1], None)
+        if found is None:
+            open_folders.pop()
+        elif isinstance(found, Differing):
+            yield found
+        else:
+            open_folders.append(_side_by_side(a, found.first, b, found.second, found.path))
+
+
+@dataclass(frozen=True)
+class _Below:
+    """Two directories of the same name whose hashes differ."""
+
+    first: int
+    second: int
+    path: str
+
+
+def _side_by_side(
     a: KnownTree, a_id: int, b: KnownTree, b_id: int, below: str
-) -> Iterator[Differing]:
+) -> Iterator[Differing | _Below]:
+    """What differs right in two directories, and where to go down."""
     if below in a.gaps or below in b.gaps:
         yield Differing(below or ".", Difference.UNKNOWN)
         return
@@ -68,7 +91,7 @@ def _differences(
         if isinstance(mine, Directory) and isinstance(theirs, Directory):
             hashes = a.trees[mine.dir_id].tree_hash, b.trees[theirs.dir_id].tree_hash
             if hashes[0] is None or hashes[0] != hashes[1]:
-                yield from _differences(a, mine.dir_id, b, theirs.dir_id, path)
+                yield _Below(mine.dir_id, theirs.dir_id, path)
         elif (mine is None and path in a.gaps) or (theirs is None and path in b.gaps):
             yield Differing(path, Difference.UNKNOWN)
         else:

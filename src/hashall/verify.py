@@ -9,18 +9,22 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from hashall.catalog.lookups import Lookups
+from hashall.catalog.trees import TreeTable
 from hashall.catalog.verifications import Due, Reading, VerificationTable
-from hashall.hashing import ChangedWhileReading, NotRegular, hash_descriptor, open_regular
+from hashall.hashing import ChangedWhileReading, NotRegular, hash_descriptor, inode_of, open_regular
+from hashall.model import RelPath
 from hashall.places import Places
 from hashall.shown import ShownPaths
 from seedkeep import clock
+from seedkeep.errors import Misused
+from seedkeep.open_databases import is_in_use
 
 SECONDS_PER_COMMIT = 2.0
 
@@ -43,7 +47,8 @@ class Damage:
     expected: str  # SHA-256
     found: str  # SHA-256
     ctime_moved: bool  # a program may have written it and put its mtime back
-    good_copies: tuple[str, ...]  # other files that had this content when they were read last
+    # Other files that had this content when they were read last, here or by an earlier run.
+    good_copies: tuple[str, ...]
 
 
 @dataclass
@@ -90,13 +95,14 @@ def verify(
     What was read is recorded as it goes: stopped at any moment, the next call goes on from there.
 
     Raises:
-        Misused: The catalog does not know the filesystem of a path.
+        Misused: No scan has seen a path.
         OSError: A path is not there.
     """
     shown, result = ShownPaths(places), Verified()
     work = _Work(places, options, result, progress)
     due = _reachable(_due(places, paths, options), shown, result)
     work.run(due)
+    result.damaged = work.damages()  # not before: what is read last may have been a copy
     for one, _ in due:  # what the budget left
         result.left += 1
         result.left_bytes += one.size
@@ -108,8 +114,7 @@ def _due(places: Places, paths: Sequence[Path], options: Options) -> list[Due]:
     before = None
     if options.older_than is not None:
         before = clock.iso(clock.now() - options.older_than)
-    spots = [places.known(path).place for path in paths]
-    tops = [(spot.device_id, spot.relpath) for spot in spots] or [
+    tops = [_scanned(places, path) for path in paths] or [
         (device.device_id, "") for device in places.catalog.devices.all()
     ]
     found = {
@@ -118,6 +123,17 @@ def _due(places: Places, paths: Sequence[Path], options: Options) -> list[Due]:
         for due in table.due(device_id, top, read_before=before)
     }
     return sorted(found.values(), key=lambda due: (due.last_read, due.device_id, due.inode))
+
+
+def _scanned(places: Places, path: Path) -> tuple[int, RelPath]:
+    """Raises `Misused`: of what no scan has seen nothing is due, which is no good news."""
+    spot = places.known(path)
+    device_id, relpath = spot.place.device_id, spot.place.relpath
+    folders, files = TreeTable(places.catalog.db, device_id), places.catalog.files(device_id)
+    if folders.directory(relpath) is None and files.file(relpath) is None:
+        folder = spot.abspath if spot.abspath.is_dir() else spot.abspath.parent
+        raise Misused(f"the catalog does not know {path}", hint=f"hashall scan {folder}")
+    return device_id, relpath
 
 
 def _reachable(
@@ -137,8 +153,9 @@ class _Work:
     ) -> None:
         self._places, self._options = places, options
         self._result, self._progress = result, progress
-        self._table = VerificationTable(places.catalog.db)
+        self._table, self._shown = VerificationTable(places.catalog.db), ShownPaths(places)
         self._unsaved: list[Reading] = []
+        self._damaged: list[_Answer] = []
         self._saved_at = clock.monotonic()
 
     def run(self, due: Iterator[tuple[Due, str]]) -> None:
@@ -188,16 +205,23 @@ class _Work:
             found = None if same else answer.found
             self._unsaved.append(Reading(due.device_id, due.inode, due.sha256, found))
             if not same:
-                result.damaged.append(self._damage(answer))
+                self._damaged.append(answer)
 
-    def _damage(self, answer: _Answer) -> Damage:
+    def damages(self) -> list[Damage]:
+        """What was found damaged, each with the copies of which nobody knows that they are too."""
+        if not self._damaged:
+            return []
+        bad = self._table.damaged()
+        return [self._damage(answer, bad) for answer in self._damaged]
+
+    def _damage(self, answer: _Answer, bad: Mapping[tuple[int, int, str], str]) -> Damage:
         due = answer.due
-        shown = ShownPaths(self._places)
         copies = sorted(
-            shown.folder(device.device_id, row.folder) + row.name
+            self._shown.folder(device.device_id, row.folder) + row.name
             for device in self._places.catalog.devices.all()
             for row in Lookups(self._places.catalog.db, device.device_id).by_hash(due.sha256)
             if (device.device_id, row.inode) != (due.device_id, due.inode)
+            and bad.get((device.device_id, row.inode, due.sha256), "") < (row.hashed_at or "")
         )
         return Damage(
             path=answer.path,
@@ -217,6 +241,8 @@ class _Work:
 
 def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
     """Compare one file with its hash.  A difference is read a second time before it is believed."""
+    if is_in_use(path):  # a row of a scan that did not leave the catalog out yet
+        return _Answer(due, path, Outcome.CHANGED)
     try:
         fd = open_regular(path)
         try:
@@ -233,7 +259,7 @@ def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
 
 def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool]) -> _Answer:
     seen = os.fstat(fd)
-    if (seen.st_ino, seen.st_size, seen.st_mtime_ns) != (due.inode, due.size, due.mtime_ns):
+    if (inode_of(seen), seen.st_size, seen.st_mtime_ns) != (due.inode, due.size, due.mtime_ns):
         return _Answer(due, path, Outcome.CHANGED)
     found = _read(fd, path, stop)
     if found == due.sha256:

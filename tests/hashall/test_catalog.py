@@ -180,6 +180,18 @@ def test_a_hash_is_stored_only_while_the_inode_is_what_was_read(lab: CatalogLab)
     assert lab.known()["film.mkv"].sha256 == before
 
 
+def test_a_directory_of_any_depth_is_entered_with_all_above_it(lab: CatalogLab) -> None:
+    files = lab.files()
+    deepest = "/".join(["d"] * 1900)
+    made = files.ensure_dir(deepest)
+    assert files.ensure_dir(deepest) == made
+    assert lab.db.all_tuples(
+        f"SELECT count(*), count(parent_id), min(path) FROM dirs_{files.device_id}"
+    ) == [(1901, 1900, "")]
+    beside = files.ensure_dir("d/e", parent_id=files.dir_id("d"))
+    assert files.child_dirs(files.ensure_dir("d"))["e"] == beside
+
+
 @pytest.mark.parametrize(("parent", "name"), [("", "a"), ("a", "b"), ("a/b", "c d")])
 def test_paths_are_joined_and_split_from_the_filesystems_root(parent: str, name: str) -> None:
     assert parent_of(join(parent, name)) == parent

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support.filesystems import lab_folder, tmpfs
 from tests.support.listed_client import ListedClient, a_torrent
 
 from hashall.cli import COMMANDS, cli
+from hashall.fsnew import new_file
 from hashall.payload_sync import sync
 from hashall.qbittorrent import PathMap
 from seedkeep import console
@@ -346,6 +348,35 @@ def test_export_has_every_file_in_json_and_csv(terminal: Terminal, tmp_path: Pat
     answer = terminal.run("export", "-o", target)
     assert answer.code == 2
     assert "hint: name a file that does not exist yet" in answer.err
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "command", ["export --output", "link report 1 --format json --limit 5000 --out"]
+)
+def test_a_file_that_could_not_be_written_whole_is_not_there_at_all(
+    terminal: Terminal, command: str
+) -> None:
+    for number in range(200):
+        terminal.lab.write(f"many/{number}", b"%d" % (number // 2))
+    terminal.lab.scan()
+    terminal.run("link", "plan", "many")
+    with lab_folder() as folder, tmpfs(folder / "disk", "16k") as disk:
+        answer = terminal.run(*command.split(), disk / "new")
+        assert answer.code == 1
+        assert "the disk is full" in answer.err
+        assert f"{disk}/new: No space left on device" in answer.err
+        assert list(disk.iterdir()) == []
+
+
+def test_what_another_put_in_the_place_of_an_unfinished_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "export"
+    with suppress(KeyboardInterrupt), new_file(path, "write the export") as out:
+        out.write("half")
+        path.rename(tmp_path / "half")
+        path.write_text("of somebody else")
+        raise KeyboardInterrupt
+    assert path.read_text() == "of somebody else"
 
 
 def test_export_gives_the_bytes_of_a_name_as_they_are(terminal: Terminal) -> None:

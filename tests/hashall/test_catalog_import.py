@@ -10,6 +10,7 @@ import pytest
 from tests.support.catalog_lab import CatalogLab
 
 from hashall import render_database
+from hashall.catalog_care import check
 from hashall.catalog_import import Imported, import_hashes
 from hashall.cli import cli
 from hashall.verify import Options, verify
@@ -109,6 +110,25 @@ def test_files_that_were_not_scanned_yet_are_counted(lab: CatalogLab) -> None:
         db.execute("DELETE FROM files_49")
     old.put("a")
     assert import_hashes(lab.places(), old.path) == Imported(unscanned=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sha256": "z" * 64}, {"size": None}, {"size": "x"}, {"mtime": None}, {"mtime": "2020-01-01"}],
+    ids=str,
+)
+def test_a_row_that_makes_no_sense_serves_nothing_and_stops_nothing(
+    lab: CatalogLab, wrong: dict[str, object]
+) -> None:
+    lab.write("a", b"a")
+    lab.write("b", b"b")
+    lab.scan()
+    unhash(lab)
+    old = OldCatalog(lab)
+    old.put("a", **wrong)
+    old.put("b")
+    assert import_hashes(lab.places(), old.path) == Imported(taken=1, without_sha256=1)
+    assert check(lab.places(), tree=False).problems == ()
 
 
 def test_deleted_rows_and_rows_without_sha256_serve_nothing(lab: CatalogLab) -> None:

@@ -6,12 +6,23 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from tests.support.filesystems import ext4, image, lab_folder, mounted, tmpfs, two_sides
+from tests.support.filesystems import (
+    btrfs,
+    ext4,
+    image,
+    lab_folder,
+    mounted,
+    tmpfs,
+    two_sides,
+    xfs,
+)
 from tests.support.tree_snapshot import snapshot
 
 from hashall.fsops import (
@@ -30,6 +41,7 @@ from hashall.hashing import BLOCK, FileStamp
 
 pytestmark = pytest.mark.root
 
+ACL = "system.posix_acl_access"
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2  # what is only in memory is gone, as when the power fails
 
@@ -192,6 +204,42 @@ def test_every_filesystem_of_the_lab_takes_a_copy_and_its_view(kind: str) -> Non
         assert (sides.pool / "b.mkv").stat().st_nlink == 2
         assert (sides.pool / "b.mkv").stat().st_mtime_ns // 10**9 == stamp.mtime_ns // 10**9
         assert not list(sides.pool.glob(f"{PREFIX}*"))
+
+
+def acl_for(user: int, mode: int) -> bytes:
+    """user::rw-, user:USER:MODE, group::r--, mask::rw-, other::---, as the kernel stores it."""
+    nobody = 2**32 - 1
+    entries = (1, 6, nobody), (2, mode, user), (4, 4, nobody), (16, 6, nobody), (32, 0, nobody)
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_an_acl_that_was_changed_after_xfs_had_it_is_not_set_back_by_a_copy_to_xfs(
+    lab: Path,
+) -> None:
+    """XFS lists each ACL under a name of its own, too, which other filesystems keep as it is."""
+    with xfs(lab) as first, ext4(lab) as second:
+        film, there, back = first / "film", second / "film", first / "back"
+        sha256, stamp = make_file(film, 100)
+        os.setxattr(film, ACL, acl_for(33, 6))
+        copy_in(film, there, sha256=sha256, stamp=stamp)
+        assert os.listxattr(there) == [ACL]
+        os.setxattr(there, ACL, acl_for(33, 4))
+        copy_in(there, back, sha256=sha256, stamp=FileStamp.of(there.stat()))
+        assert os.getxattr(back, ACL) == acl_for(33, 4)
+
+
+@pytest.mark.parametrize("make", [ext4, xfs, btrfs])
+def test_a_copy_does_not_take_over_the_acl_that_its_folder_gives_new_files(
+    lab: Path, make: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    with make(lab) as disk:
+        sha256, stamp = make_file(disk / "film", 100)
+        (disk / "film").chmod(0o640)
+        (disk / "pool").mkdir()
+        os.setxattr(disk / "pool", "system.posix_acl_default", acl_for(33, 6))
+        copied = copy_in(disk / "film", disk / "pool/film", sha256=sha256, stamp=stamp)
+        assert (os.listxattr(disk / "pool/film"), copied.not_kept) == ([], ())
+        assert stat.S_IMODE((disk / "pool/film").stat().st_mode) == 0o640
 
 
 def test_an_inode_takes_as_many_names_as_its_filesystem_says(lab: Path) -> None:

@@ -275,7 +275,7 @@ def test_upgrade_missing_hashes_just_the_members_that_lack_a_hash(library: Watch
 def test_what_cannot_be_hashed_is_told(library: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     film = library.seed("Film", FILM)
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, **_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("hashall.hash_missing.hash_file", refuse)

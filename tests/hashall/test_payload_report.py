@@ -18,11 +18,12 @@ from tests.support.listed_client import a_file, a_torrent
 from tests.support.simulated import SimulatedClient
 from tests.support.torrents import make_torrent
 
-from hashall import payload_report
+from hashall import payload_report, render_payload
 from hashall.cli import cli
 from hashall.payload_compare import components, subsets
 from hashall.payload_report import Likeness, Report, Residency
 from seedkeep import clock, console
+from seedkeep.errors import Misused
 
 FILM = {"Film/film.mkv": b"film", "Film/Subs/de.srt": b"subs"}
 
@@ -158,6 +159,31 @@ def test_orphans_are_files_that_no_torrent_wants(
     library.client.remove(film)
     library.sync()
     assert library.report().orphans(timedelta(0), 10).found == 5
+
+
+def test_a_file_that_came_after_the_last_sync_is_not_called_an_orphan(library: Sides) -> None:
+    """Whoever removes what is listed would remove a torrent that was added since."""
+    library.seed("Film", FILM)
+    library.look()
+    library.seed("Newer", {"Newer/film.mkv": b"newer"})
+    library.scan(library.root, library.pool)
+    found = library.report().orphans(timedelta(0), 10)
+    assert (found.files, found.younger) == ((), 1)
+    text = render_payload.orphans(found)
+    assert "1 more file within the grace, or newer than the last sync" in text
+    assert f"torrents as of the sync of {found.synced_at}" in text
+    library.sync()
+    later = library.report().orphans(timedelta(0), 10)
+    assert (later.files, later.younger) == ((), 0)
+    assert later.synced_at > found.synced_at
+
+
+def test_before_the_first_sync_nothing_is_called_an_orphan(library: Sides) -> None:
+    library.seed("Film", FILM)
+    library.scan(library.root, library.pool)
+    with pytest.raises(Misused, match="no torrents were read yet") as caught:
+        library.report().orphans(timedelta(0), 10)
+    assert "payload sync" in caught.value.hint
 
 
 def test_what_a_torrent_lists_is_no_orphan_whatever_its_state(library: Sides) -> None:

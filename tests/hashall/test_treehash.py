@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.catalog_lab import CatalogLab
-from tests.support.filesystems import lab_folder, tmpfs
+from tests.support.filesystems import lab_folder, run, tmpfs
 
 from hashall import render_trees
 from hashall.equal_trees import EqualTrees, find_equal_trees
@@ -196,6 +196,21 @@ def test_differences_are_told_in_order_and_only_as_many_as_wanted(lab: CatalogLa
     assert (len(few.differences), few.complete) == (2, False)
     assert "… and more" in render_trees.comparison(few)
     assert compared(lab, "one/same", "two/same").equal is True
+
+
+def test_trees_of_any_depth_are_compared(lab: CatalogLab) -> None:
+    try:
+        for tree, content in ((lab.root / "one", b"1"), (lab.root / "two", b"2")):
+            deepest = tree.joinpath(*["d"] * 1200)
+            run("mkdir", "-p", deepest)
+            (deepest / "file").write_bytes(content)
+        lab.scan()
+        result = compared(lab, "one", "two")
+    finally:
+        run("rm", "-rf", lab.root / "one", lab.root / "two")  # shutil.rmtree cannot
+    assert [(d.path, d.how) for d in result.differences] == [
+        ("d/" * 1200 + "file", Difference.CONTENT)
+    ]
 
 
 def test_what_has_no_hash_is_neither_equal_nor_different(lab: CatalogLab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.catalog_lab import CatalogLab
+from tests.support.catalog_lab import CatalogLab, settle
 from tests.support.filesystems import ext4, lab_folder, mounted, run, tmpfs
+from tests.support.linking import an_instance
 
 from hashall import render_verify, verify
 from hashall.catalog.lookups import Lookups
+from hashall.catalog.verifications import VerificationTable
 from hashall.hashing import ChangedWhileReading
+from hashall.model import TorrentFileOnDisk
 from hashall.verify import Damage, Options, Outcome, Verified
 from seedkeep import clock
+from seedkeep.errors import Misused
 
 LATER = datetime(2031, 5, 1, tzinfo=UTC)
 
@@ -69,6 +74,49 @@ def test_content_that_changed_under_the_same_size_and_mtime_is_damage(lab: Catal
     assert Lookups(lab.db, n).figures().damaged_inodes == 1
 
 
+def test_a_copy_that_is_damaged_too_is_no_good_copy(lab: CatalogLab) -> None:
+    """Who restores one from the other has lost the content."""
+    one, two = lab.write("one", b"film as it was"), lab.write("two", b"film as it was")
+    good = lab.write("good", b"film as it was")
+    lab.scan()
+    rot(one, b"FILM")
+    rot(two, b"FLIM")
+    first, second = again(lab).damaged  # found in one run, before either was recorded
+    assert {first.path, second.path} == {str(one), str(two)}
+    assert first.good_copies == second.good_copies == (str(good),)
+    (only,) = again(lab, one).damaged  # recorded by the run before
+    assert only.good_copies == (str(good),)
+
+
+def test_a_damaged_file_that_was_restored_and_scanned_is_as_good_as_any(lab: CatalogLab) -> None:
+    """It has the hash again that it had, and the same inode."""
+    film, copy = lab.write("film", b"film as it was"), lab.write("copy", b"film as it was")
+    lab.scan()
+    rot(film, b"FILM")
+    assert len(again(lab).damaged) == 1
+    film.write_bytes(b"film as it was")
+    settle(film)
+    lab.scan()
+    spot = lab.spot(film)
+    at, inode = spot.place, film.stat().st_ino
+    seeded = TorrentFileOnDisk("film", 14, at.device_id, at.relpath, inode, sha256=hashed(copy))
+    an_instance(lab.catalog, "a" * 40, [seeded])
+
+    figures = Lookups(lab.db, spot.device.device_id).figures()
+    assert (figures.damaged_inodes, figures.verified_inodes) == (0, 1)
+    (group,) = lab.catalog.link_groups.groups(spot.device.device_id, min_size=1)
+    assert [inode.damaged for inode in group.inodes] == [False, False]
+    proofs = VerificationTable(lab.db).of_torrent("a" * 40)
+    assert (proofs.files, proofs.proved, proofs.damaged) == (1, 0, 0)
+    rot(copy, b"COPY")
+    (damage,) = again(lab, copy).damaged
+    assert damage.good_copies == (str(film),)
+
+
+def hashed(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_rot_on_the_disk_below_the_filesystem_is_found_although_nothing_else_moved(
     lab: CatalogLab,
 ) -> None:
@@ -93,6 +141,19 @@ def test_rot_on_the_disk_below_the_filesystem_is_found_although_nothing_else_mov
     text = render_verify.verified(result)
     assert "nobody wrote it: the disk gives other bytes than before" in text
     assert "no other file in the catalog had the same content" in text
+
+
+def test_a_place_that_no_scan_has_seen_is_not_called_sound(lab: CatalogLab) -> None:
+    """A timer with a wrong path would tell of no damage for ever."""
+    lab.write("folder/file", b"12345")
+    (lab.root / "empty").mkdir()
+    lab.scan()
+    new = lab.write("new/file", b"12345")
+    for unknown in (new, new.parent):
+        with pytest.raises(Misused, match=f"does not know {unknown}") as caught:
+            again(lab, lab.root / "folder", unknown)
+        assert caught.value.hint == f"hashall scan {new.parent}"
+    assert again(lab, lab.root / "folder/file", lab.root / "empty").same == 1
 
 
 def test_what_people_changed_is_left_to_the_next_scan(lab: CatalogLab) -> None:

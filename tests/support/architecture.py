@@ -28,9 +28,9 @@ DATABASE = ("seedkeep/sqlite.py",)
 # A database's own backup and temporary files are no content; seedkeep cannot reach hashall's fsops.
 OWN_FILES = ("seedkeep/sqlite.py", "seedkeep/migrations.py")
 # fsreplace is fsops' part for links in the place of files, which would not fit into one module;
-# fsops_probe is the doctor's.
+# fsops_probe is the doctor's; fsnew takes back what could not be written to its end.
 FILE_CHANGES = (
-    *("hashall/fsops.py", "hashall/fsops_probe.py", "hashall/fscopy.py"),
+    *("hashall/fsops.py", "hashall/fsops_probe.py", "hashall/fscopy.py", "hashall/fsnew.py"),
     *("hashall/fsreplace.py", "hashall/dirfd.py"),
     *OWN_FILES,
 )

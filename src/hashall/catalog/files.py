@@ -49,17 +49,22 @@ class FileTable:
 
         `parent_id` saves looking for them, where it is known.
         """
-        known = self.dir_id(path)
-        if known is not None:
-            return known
-        parent = parent_id
-        if parent is None and path:
-            parent = self.ensure_dir(parent_of(path))
-        self.db.execute(
-            f"INSERT INTO dirs_{self.device_id} (parent_id, path) VALUES (?, ?)",
-            (parent, to_db(path)),
-        )
-        return self.db.last_insert_rowid()
+        missing, found, way = [], self.dir_id(path), path
+        while found is None:
+            missing.append(way)
+            if parent_id is not None or not way:
+                found = parent_id
+                break
+            way = parent_of(way)
+            found = self.dir_id(way)
+        for below in reversed(missing):
+            self.db.execute(
+                f"INSERT INTO dirs_{self.device_id} (parent_id, path) VALUES (?, ?)",
+                (found, to_db(below)),
+            )
+            found = self.db.last_insert_rowid()
+        assert found is not None
+        return found
 
     def child_dirs(self, dir_id: int) -> dict[str, int]:
         """Sub-directories that the catalog knows: last part of the path → id."""
@@ -278,9 +283,9 @@ class FileTable:
         n = self.device_id
         row = self.db.one(f"""
             SELECT (SELECT count(*) FROM names_{n} WHERE gone_at IS NULL),
-                   count(*), coalesce(sum(size), 0) FROM inodes_{n} AS i
-             WHERE EXISTS (SELECT 1 FROM names_{n} AS n
-                            WHERE n.inode = i.inode AND n.gone_at IS NULL)
+                   count(*), coalesce(sum(size), 0) FROM inodes_{n}
+             -- One list of all: looking each up in the table takes four times as long.
+             WHERE inode IN (SELECT inode FROM names_{n} WHERE gone_at IS NULL)
         """)
         assert row is not None
         return row[0], row[1], row[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hashall.catalog.files import parent_of
 from seedkeep.migrations import current_version, pending, read_migrations
-from seedkeep.sqlite import Database, from_db
+from seedkeep.sqlite import DamagedDatabase, Database, from_db
 
 MIGRATIONS = "hashall.catalog.sql"
 MOST_EXAMPLES = 5
@@ -42,6 +42,8 @@ class Versions:
     sqlite: str
 
 
+# Their numbers as stat(1) shows them.
+_INODES = "SELECT printf('%u', inode) FROM inodes_{n} WHERE "
 # (code, what, statement): each row is one contradiction, its first column an example.
 _OF_A_DEVICE = (
     (
@@ -66,25 +68,25 @@ _OF_A_DEVICE = (
     (
         "impossible-inode",
         "inodes with a size, a link count or a type that no file has",
-        "SELECT inode FROM inodes_{n} WHERE size < 0 OR nlink < 1 OR (mode & 61440) <> 32768",
+        _INODES + "size < 0 OR nlink < 1 OR (mode & 61440) <> 32768",
     ),
     (
         "wrong-hash",
         "hashes that are no SHA-256, or without the time when they were made",
-        "SELECT inode FROM inodes_{n} WHERE sha256 IS NOT NULL AND (length(sha256) <> 64"
+        _INODES + "sha256 IS NOT NULL AND (length(sha256) <> 64"
         " OR sha256 GLOB '*[^0-9a-f]*' OR hashed_at IS NULL)",
     ),
     (
         "wrong-quick-hash",
         "quick hashes that are none",
-        "SELECT inode FROM inodes_{n} WHERE quick_hash IS NOT NULL"
+        _INODES + "quick_hash IS NOT NULL"
         " AND (length(quick_hash) <> 32 OR quick_hash GLOB '*[^0-9a-f]*')",
     ),
 )
-_NAMELESS = """
-    SELECT inode FROM inodes_{n} AS i WHERE NOT EXISTS (
-        SELECT 1 FROM names_{n} AS n WHERE n.inode = i.inode AND n.gone_at IS NULL)
-"""
+_NAMELESS = (
+    f"{_INODES}NOT EXISTS (SELECT 1 FROM names_{{n}} AS n"
+    " WHERE n.inode = inodes_{n}.inode AND n.gone_at IS NULL)"
+)
 _OF_ALL = (
     (
         "payload-figures",
@@ -132,10 +134,15 @@ class Health:
 
     def pages_damaged(self) -> Problem | None:
         """The file itself: when this finds something, nothing else can be believed."""
-        rows = self.db.tuples("PRAGMA integrity_check")
-        return _problem(
-            "damaged", "pages that contradict each other", (r for r in rows if r != ("ok",))
-        )
+        return _problem("damaged", "pages that contradict each other", self._damages())
+
+    def _damages(self) -> Iterator[tuple[str]]:
+        try:
+            for (said,) in self.db.tuples("PRAGMA integrity_check"):
+                if said != "ok":
+                    yield (said,)
+        except DamagedDatabase as why:  # so bad that there is no list of it
+            yield (why.detail,)
 
     def contradictions(self) -> Iterator[Problem]:
         """Rows that cannot be true together, kind by kind."""

@@ -61,6 +61,22 @@ class InventoryTable:
 
     # -- reading
 
+    def oldest_sync(self) -> str | None:
+        """When the client that was not read for the longest time was read, UTC.
+
+        Of clients with torrents, if there are any: another one may be gone for good.  None before
+        the first sync, or while one of them was never read to its end.
+        """
+        row = self.db.one(
+            """
+            SELECT iif(count(*) = count(synced_at), min(synced_at), NULL) FROM clients AS c
+             WHERE EXISTS (SELECT 1 FROM torrent_instances AS i WHERE i.client = c.name)
+            HAVING count(*) > 0
+            """
+        ) or self.db.one("SELECT max(synced_at) FROM clients")
+        assert row is not None
+        return None if row[0] is None else str(row[0])
+
     def known(self, client: str) -> dict[str, Known]:
         """By torrent id."""
         rows = self.db.all_tuples(

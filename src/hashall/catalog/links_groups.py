@@ -14,6 +14,11 @@ from hashall.model import RelPath
 from seedkeep.sqlite import Database, from_db, to_db
 
 _INODE = "i.inode, i.nlink, i.mtime_ns, i.mode, i.uid, i.gid, i.racy"
+_STATE = """
+    EXISTS (SELECT 1 FROM unfinished_files AS u WHERE u.device_id = {n} AND u.inode = i.inode),
+    EXISTS (SELECT 1 FROM verifications AS v
+             WHERE v.device_id = {n} AND v.inode = i.inode AND v.sha256 = i.sha256
+               AND v.found IS NOT NULL AND v.verified_at >= i.hashed_at)"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,7 @@ class LinkGroups:
                  GROUP BY i.sha256, i.size HAVING sum(live.names) > 1
             )
             SELECT i.sha256, i.size, {_INODE},
-                   EXISTS (SELECT 1 FROM unfinished_files AS u
-                            WHERE u.device_id = {n} AND u.inode = i.inode),
+                   {_STATE.format(n=n)},
                    d.path, n.name
               FROM equal JOIN inodes_{n} AS i USING (sha256, size)
               JOIN names_{n} AS n ON n.inode = i.inode AND n.gone_at IS NULL
@@ -93,8 +97,7 @@ class LinkGroups:
         rows = self.db.tuples(
             f"""
             SELECT i.sha256, i.size, {_INODE},
-                   EXISTS (SELECT 1 FROM unfinished_files AS u
-                            WHERE u.device_id = {n} AND u.inode = i.inode),
+                   {_STATE.format(n=n)},
                    d.path, n.name
               FROM inodes_{n} AS i JOIN names_{n} AS n ON n.inode = i.inode AND n.gone_at IS NULL
               JOIN dirs_{n} AS d USING (dir_id)
@@ -160,9 +163,9 @@ def _is_text(path: RelPath) -> bool:
 
 def _inodes(rows: Iterable[tuple[Any, ...]]) -> tuple[InodeFacts, ...]:
     found = []
-    for inode, names in groupby(rows, key=lambda row: row[2:10]):
-        number, nlink, mtime_ns, mode, uid, gid, racy, unfinished = inode
-        paths = sorted(join(from_db(row[10]), from_db(row[11])) for row in names)
+    for inode, names in groupby(rows, key=lambda row: row[2:11]):
+        number, nlink, mtime_ns, mode, uid, gid, racy, unfinished, damaged = inode
+        paths = sorted(join(from_db(row[11]), from_db(row[12])) for row in names)
         found.append(
             InodeFacts(
                 inode=number,
@@ -173,6 +176,7 @@ def _inodes(rows: Iterable[tuple[Any, ...]]) -> tuple[InodeFacts, ...]:
                 gid=gid,
                 racy=bool(racy),
                 unfinished=bool(unfinished),
+                damaged=bool(damaged),
                 paths=tuple(paths),
             )
         )

@@ -58,7 +58,7 @@ class Figures:
     largest: int  # bytes
     verified_inodes: int  # read again since, with the same result
     oldest_reading: str | None  # UTC; of hashed inodes, when the longest unread one was read
-    damaged_inodes: int  # read again, with another result
+    damaged_inodes: int  # read again, with another result, and not restored since
 
 
 _COLUMNS = """f.path, n.name, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.nlink, i.mode, i.uid,
@@ -113,6 +113,46 @@ class Lookups:
         )
         return tuple(TorrentUse(*row) for row in rows)
 
+    def uses_below(self, top: RelPath) -> dict[RelPath, tuple[TorrentUse, ...]]:
+        """The same of every place below a directory that a torrent has a file at."""
+        # Names that are not UTF-8 are stored as bytes, which sort behind all text.
+        text, raw = to_db(f"{top}/"), f"{top}/".encode("utf-8", "surrogateescape")
+        rows = self.db.tuples(
+            """
+            SELECT f.path, t.torrent_hash, t.name, t.category
+              FROM torrent_files AS f JOIN torrent_instances AS t USING (torrent_hash)
+             WHERE f.device_id = :d AND (:top = '' OR (f.path >= :text AND f.path < :text_end)
+                                                   OR (f.path >= :raw AND f.path < :raw_end))
+             ORDER BY t.torrent_hash
+            """,
+            {
+                **{"d": self.device_id, "top": to_db(top)},
+                **{"text": text, "text_end": to_db(f"{top}0")},  # "0" comes right after "/"
+                **{"raw": raw, "raw_end": raw[:-1] + b"0"},
+            },
+        )
+        found: dict[RelPath, list[TorrentUse]] = {}
+        for path, *use in rows:
+            found.setdefault(from_db(path), []).append(TorrentUse(*use))
+        return {path: tuple(uses) for path, uses in found.items()}
+
+    def names_beside(self, dir_id: int) -> dict[int, tuple[RelPath, ...]]:
+        """Of every inode with a name in a directory: all its active names, sorted."""
+        n = self.device_id
+        rows = self.db.tuples(
+            f"""
+            SELECT n.inode, d.path, n.name
+              FROM (SELECT DISTINCT inode FROM names_{n} WHERE dir_id = ? AND gone_at IS NULL)
+              JOIN names_{n} AS n USING (inode) JOIN dirs_{n} AS d USING (dir_id)
+             WHERE n.gone_at IS NULL
+            """,
+            (dir_id,),
+        )
+        found: dict[int, list[RelPath]] = {}
+        for inode, folder, name in rows:
+            found.setdefault(inode, []).append(join(from_db(folder), from_db(name)))
+        return {inode: tuple(sorted(names)) for inode, names in found.items()}
+
     def figures(self) -> Figures:
         n = self.device_id
         row = self.db.one(
@@ -127,7 +167,8 @@ class Lookups:
                    coalesce(max(size), 0), count(*) FILTER (WHERE v.sha256 = i.sha256
                                                               AND v.found IS NULL),
                    min(coalesce(v.verified_at, i.hashed_at)) FILTER (WHERE i.sha256 IS NOT NULL),
-                   count(*) FILTER (WHERE v.sha256 = i.sha256 AND v.found IS NOT NULL)
+                   count(*) FILTER (WHERE v.sha256 = i.sha256 AND v.found IS NOT NULL
+                                      AND v.verified_at >= i.hashed_at)
               FROM live JOIN inodes_{n} AS i USING (inode)
               LEFT JOIN verifications AS v ON v.device_id = {n} AND v.inode = i.inode
             """

@@ -15,6 +15,13 @@ from seedkeep.errors import Misused
 from seedkeep.sqlite import Database, from_db
 
 _FILES = re.compile(r"files_(\d+)")
+_NEEDED = frozenset({"path", "size", "mtime", "sha256"})
+# SQLite does not keep to the type of a column: a row may hold anything, a number as text too.
+_USABLE = """
+    typeof(path) IN ('text', 'blob')
+    AND size NOT GLOB '*[^0-9]*' AND length(size) > 0
+    AND ltrim(mtime, '-') NOT GLOB '*[^0-9.]*' AND length(mtime) > 0
+    AND lower(sha256) NOT GLOB '*[^0-9a-f]*' AND length(sha256) = 64"""
 _MOUNT_COLUMNS = ("preferred_mount_point", "mount_point")
 
 
@@ -41,11 +48,11 @@ class OldCatalog:
             )
 
     def without_sha256(self) -> int:
-        """Files that only have another hash (SHA-1), which serves nothing here."""
+        """Files that only have another hash (SHA-1), which serves nothing here, or a wrong row."""
         total = 0
         for table in self._tables():
-            columns = self._columns(table)
-            condition = "WHERE sha256 IS NULL OR sha256 = ''" if "sha256" in columns else ""
+            usable = self._columns(table) >= _NEEDED
+            condition = f"WHERE coalesce({_USABLE}, FALSE) = FALSE" if usable else ""
             for (count,) in self.db.tuples(f"SELECT count(*) FROM {table} {condition}"):
                 total += count
         return total
@@ -54,19 +61,19 @@ class OldCatalog:
         """Active files that have a SHA-256, table by table."""
         for table in self._tables():
             columns = self._columns(table)
-            if not {"path", "size", "mtime", "sha256"} <= columns:
+            if not columns >= _NEEDED:
                 continue
             active = "AND status = 'active'" if "status" in columns else ""
             mount_point = self._mount_point(int(table.removeprefix("files_")))
             rows = self.db.tuples(
-                f"SELECT path, size, mtime, lower(sha256) FROM {table}"
-                f" WHERE length(sha256) = 64 {active} ORDER BY path"
+                f"SELECT path, size + 0, mtime + 0.0, lower(sha256) FROM {table}"
+                f" WHERE {_USABLE} {active} ORDER BY path"
             )
             for path, size, mtime, sha256 in rows:
                 text = from_db(path)
                 if not text.startswith("/") and mount_point:
                     text = f"{mount_point.rstrip('/')}/{text}"
-                yield OldFile(text, int(size), float(mtime), sha256)
+                yield OldFile(text, size, mtime, sha256)
 
     def _mount_point(self, device: int) -> str | None:
         columns = self._columns("devices")

@@ -90,6 +90,17 @@ class VerificationTable:
             found.setdefault(values[1], Due._make((*values, from_db(folder), from_db(name))))
         return list(found.values())
 
+    def damaged(self) -> dict[tuple[int, int, str], str]:
+        """(device, inode, SHA-256) of what had other bytes than this hash → when, UTC.
+
+        One that was hashed later was restored, and read as a whole then.
+        """
+        rows = self.db.tuples(
+            "SELECT device_id, inode, sha256, verified_at FROM verifications"
+            " WHERE found IS NOT NULL"
+        )
+        return {(device, inode, sha256): at for device, inode, sha256, at in rows}
+
     def put(self, readings: Iterable[Reading]) -> None:
         """Record readings of now, all of them or none."""
         now = clock.iso(clock.now())
@@ -111,15 +122,25 @@ class VerificationTable:
         )
 
     def of_torrent(self, key: str) -> Proofs:
-        """A file that has another hash by now than when it was read counts as not read."""
-        (row,) = self.db.tuples(
+        """A file that has another hash by now than when it was read counts as not read.
+
+        So does one that was damaged then, and was hashed since.
+        """
+        rows = self.db.all_tuples(
             """
-            SELECT count(*), count(v.inode) FILTER (WHERE v.found IS NULL), count(v.found),
-                   min(v.verified_at) FILTER (WHERE v.found IS NULL)
+            SELECT v.found IS NULL, v.verified_at, v.device_id, v.inode
               FROM torrent_files AS f LEFT JOIN verifications AS v
                      ON v.device_id = f.device_id AND v.inode = f.inode AND v.sha256 = f.sha256
              WHERE f.torrent_hash = ? AND f.size > 0
             """,
             (key,),
         )
-        return Proofs._make(row)
+        proved = [at for same, at, *_ in rows if at is not None and same]
+        damaged = [row for row in rows if not row[0] and not self._was_restored(*row[1:])]
+        return Proofs(len(rows), len(proved), len(damaged), min(proved, default=None))
+
+    def _was_restored(self, read_at: str, device_id: int, inode: int) -> bool:
+        row = self.db.one(
+            f"SELECT hashed_at > ? FROM inodes_{int(device_id)} WHERE inode = ?", (read_at, inode)
+        )
+        return row is not None and bool(row[0])

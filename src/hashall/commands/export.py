@@ -35,6 +35,7 @@ def export(form: str, output: Path | None, **flags: Any) -> None:
     Example: hashall export --format csv -o files.csv
     """
     from hashall import lookup
+    from hashall.fsnew import new_file
 
     write = lookup.write_json if form == "json" else lookup.write_csv
     with opened(flags) as app:
@@ -45,6 +46,6 @@ def export(form: str, output: Path | None, **flags: Any) -> None:
                 reconfigure(encoding="utf-8", errors="surrogateescape")
             write(files, sys.stdout)
             return
-        with lookup.open_new(output) as out:
+        with new_file(output, "write the export") as out:
             count = write(files, out)
     console.note(f"{count} files written to {console.printable(str(output))}")

@@ -12,7 +12,7 @@ from hashall.commands.common import answer, catalog_options, json_option, opened
 @click.command()
 @click.option("--hash", "sha256", metavar="HEX", help="SHA-256, or its first digits.")
 @click.option("--name", metavar="GLOB", help="The last part of the path, as a shell matches it.")
-@click.option("--inode", type=click.IntRange(1), metavar="N", help="Inode number.")
+@click.option("--inode", type=click.IntRange(1, 2**64 - 1), metavar="N", help="Inode number.")
 @catalog_options
 @json_option
 def find(

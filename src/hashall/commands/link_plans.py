@@ -176,7 +176,11 @@ def cancel(plan_id: int, as_json: bool, **flags: Any) -> None:
     help="html is one page that needs nothing else.",
 )
 @click.option(
-    "--out", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file."
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A new file in place of stdout.",
 )
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows of each list."
@@ -188,8 +192,8 @@ def report(
 ) -> None:
     """Tell everything about a plan on one page."""
     from hashall import render_link, render_link_html
+    from hashall.fsnew import new_file
     from seedkeep import clock
-    from seedkeep.errors import Misused
 
     with opened_links(flags) as links:
         value = links.report(plan_id, limit=limit, made_at=clock.iso(clock.now()))
@@ -203,8 +207,6 @@ def report(
         else:
             console.emit(text)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    except OSError as why:
-        raise Misused(f"cannot write {out}", detail=str(why.strerror)) from why
-    console.note(f"written to {out}")
+    with new_file(out, "write the report") as file:
+        file.write(text + "\n")
+    console.note(f"written to {console.printable(str(out))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from hashall.catalog.scans import is_at_or_below
 from hashall.devices import link_count_doubt
 from hashall.linking.folders import Folders
 from hashall.linking.model import Copy, CrossGroup, Group, InodeFacts
-from hashall.model import Device
+from hashall.model import Device, shown_inode
 
 
 @dataclass(frozen=True)
 class InodeView:
-    inode: int
+    inode: int  # as stat(1) shows it
     nlink: int  # names on the disk
     unseen: int  # of those, names that no scan has seen
     unfinished: bool
@@ -75,21 +75,18 @@ class LinkAnalysis:
     more_cross: int
 
 
-def duplicates(
-    catalog: Catalog, devices: Iterable[Device], min_size: int
-) -> list[tuple[Device, list[Group]]]:
-    """Groups of every device that have more than one inode."""
-    return [
-        (
-            device,
-            [
-                group
-                for group in catalog.link_groups.groups(device.device_id, min_size=min_size)
-                if len(group.inodes) > 1
-            ],
-        )
-        for device in devices
-    ]
+@dataclass
+class Tally:
+    """What the groups of one filesystem come to."""
+
+    groups: int = 0
+    surplus_inodes: int = 0
+    savings: int = 0  # bytes
+
+    def add(self, group: Group) -> None:
+        self.groups += 1
+        self.surplus_inodes += len(group.inodes) - 1
+        self.savings += group.savings
 
 
 def cross_groups(
@@ -137,7 +134,7 @@ def _copy(
 
 
 def device_links(
-    catalog: Catalog, device: Device, groups: Sequence[Group], mount_points: tuple[str, ...]
+    catalog: Catalog, device: Device, tally: Tally, mount_points: tuple[str, ...]
 ) -> DeviceLinks:
     return DeviceLinks(
         device_id=device.device_id,
@@ -145,9 +142,9 @@ def device_links(
         mount_points=mount_points,
         last_scan_completed=device.last_scan_completed,
         totals=catalog.link_groups.totals(device.device_id),
-        groups=len(groups),
-        surplus_inodes=sum(len(group.inodes) - 1 for group in groups),
-        savings=sum(group.savings for group in groups),
+        groups=tally.groups,
+        surplus_inodes=tally.surplus_inodes,
+        savings=tally.savings,
     )
 
 
@@ -159,7 +156,7 @@ def group_view(group: Group, folders: Folders) -> GroupView:
         group.savings,
         tuple(
             InodeView(
-                inode.inode,
+                shown_inode(inode.inode),
                 inode.nlink,
                 inode.unseen,
                 inode.unfinished,

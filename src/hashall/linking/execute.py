@@ -18,7 +18,7 @@ from hashall.catalog import Catalog
 from hashall.catalog.links import Settled
 from hashall.catalog.links_names import Moved
 from hashall.dirfd import explained, sync
-from hashall.hashing import FileStamp
+from hashall.hashing import FileStamp, inode_of
 from hashall.linking import leases
 from hashall.linking.compare import refuse_difference
 from hashall.linking.folders import Folders
@@ -226,7 +226,7 @@ class Executor:
             fsreplace.take_back(
                 target.folder.fd,
                 target.name,
-                is_link=lambda found: found.st_ino == item.source.inode,
+                is_link=lambda found: inode_of(found) == item.source.inode,
             )
             return Settled(
                 action.seq, ActionState.SKIPPED, "open-for-writing", "a program wrote to it", 0

@@ -66,10 +66,10 @@ class Folders:
             return f"{relpath} on device {device_id} (not mounted)"
         return _below(top, relpath)
 
-    def trim(self) -> None:
+    def trim(self, most: int | None = None) -> None:
         """Close the directories that were opened first, down to a bound."""
-        for key in list(self._open)[: max(len(self._open) - MOST_OPEN, 0)]:
-            os.close(self._open.pop(key).fd)
+        while len(self._open) > (MOST_OPEN if most is None else most):
+            os.close(self._open.pop(next(iter(self._open))).fd)
 
     def close(self) -> None:
         for folder in self._open.values():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hashall.catalog.files import parent_of
 from hashall.dirfd import SourceChanged
-from hashall.hashing import READ_FLAGS, ChangedWhileReading
+from hashall.hashing import READ_FLAGS, ChangedWhileReading, inode_of
 from hashall.linking import leases
 from hashall.linking.folders import Folder, Folders, NotShown
 from hashall.linking.model import Action, FileAt
@@ -127,7 +127,7 @@ def open_planned(
     fd = os.open(name, READ_FLAGS, dir_fd=folder.fd)
     try:
         seen = os.fstat(fd)
-        if seen.st_ino == linked_to:
+        if inode_of(seen) == linked_to:
             raise Skip("already-linked", "it is a link to the other file by now")
         _expect_planned(seen, wanted, size)
     except BaseException:
@@ -142,7 +142,7 @@ def _expect_planned(seen: os.stat_result, wanted: FileAt, size: int) -> None:
     moved = [
         word
         for word, now, planned in (
-            ("inode", seen.st_ino, wanted.inode),
+            ("inode", inode_of(seen), wanted.inode),
             ("size", seen.st_size, size),
             ("mtime", seen.st_mtime_ns, wanted.mtime_ns),
         )
@@ -164,7 +164,7 @@ def refuse_unlinkable(
     if source.seen.st_dev != target.seen.st_dev:
         raise Skip(*_REASONS[errno.EXDEV])
     for file in (source, target):
-        if (device_id, file.seen.st_ino) in unfinished:
+        if (device_id, inode_of(file.seen)) in unfinished:
             raise Skip("unfinished", "a torrent is still writing to it or checking it")
         if _has_holes(file):
             raise Skip("sparse", f"{file.name} has holes")

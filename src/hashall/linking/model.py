@@ -62,7 +62,13 @@ class InodeFacts:
     gid: int
     racy: bool  # hashed in the very moment of its last change: the hash proves nothing
     unfinished: bool  # a torrent is still writing to it
+    damaged: bool = False  # `hashall verify` read other bytes than the hash is of
     paths: tuple[RelPath, ...]  # active names, sorted
+
+    @property
+    def is_sound(self) -> bool:
+        """Its bytes are what the catalog says, as far as that can be known without reading."""
+        return not (self.unfinished or self.racy or self.damaged)
 
     @property
     def unseen(self) -> int:

@@ -118,11 +118,11 @@ def _of_inode(
 def _source(
     taking_part: list[InodeFacts], able: list[InodeFacts], canonical: Canonical
 ) -> InodeFacts | None:
-    """The inode that stays; unfinished and racy ones do not if any other can."""
-    sound = [inode for inode in taking_part if not inode.unfinished and not inode.racy]
-    stuck = [inode for inode in sound if inode not in able]
+    """The inode that stays; one that is not sound does not if any other can."""
+    sound = [inode for inode in taking_part if inode.is_sound]
+    replaceable = {inode.inode for inode in able}  # of thousands, which no list finds fast
     orders: dict[Canonical, Callable[[InodeFacts], tuple[object, ...]]] = {
-        Canonical.MOST_LINKS: lambda i: (i not in stuck, -i.nlink, i.paths[0]),
+        Canonical.MOST_LINKS: lambda i: (i.inode in replaceable, -i.nlink, i.paths[0]),
         Canonical.LEXICAL: lambda i: (i.paths[0],),
         Canonical.OLDEST: lambda i: (i.mtime_ns, i.paths[0]),
     }
@@ -136,6 +136,8 @@ def _excuse(inode: InodeFacts, names: tuple[RelPath, ...]) -> tuple[str, str] | 
         return "unfinished", "a torrent is still writing to it or checking it"
     if inode.racy:
         return "just-written", "it was hashed in the moment of its last change; scan again"
+    if inode.damaged:
+        return "damaged", "`hashall verify` read other bytes than its hash is of: restore it"
     if inode.unseen:
         return (
             "unseen-names",
@@ -152,8 +154,8 @@ def _excuse(inode: InodeFacts, names: tuple[RelPath, ...]) -> tuple[str, str] | 
 
 
 def _excuse_of_source(source: InodeFacts) -> tuple[str, str] | None:
-    if source.unfinished or source.racy:
-        return "no-source", "no other file with these bytes is finished and settled"
+    if not source.is_sound:
+        return "no-source", "no other file with these bytes is finished, settled and undamaged"
     return None
 
 
@@ -224,11 +226,10 @@ def _of_copies(group: CrossGroup, wanted: _Filter) -> Iterator[Action]:
 
 
 def _keeping_order(copy: Copy) -> tuple[object, ...]:
-    unsound = copy.inode.unfinished or copy.inode.racy
     used = bool(copy.torrents), bool(copy.libraries)
     return (
         copy.doubt is not None,
-        unsound,
+        not copy.inode.is_sound,
         *(not use for use in used),
         -copy.inode.nlink,
         copy.device_id,

@@ -16,7 +16,7 @@ from hashall.catalog.links import Settled
 from hashall.catalog.links_names import Moved
 from hashall.dirfd import lstat_at, sync
 from hashall.fsreplace import Leftovers
-from hashall.hashing import READ_FLAGS, FileStamp
+from hashall.hashing import READ_FLAGS, FileStamp, inode_of
 from hashall.linking import leases
 from hashall.linking.compare import same_bytes
 from hashall.linking.execute import result_of
@@ -85,11 +85,9 @@ class Recovery:
         name = name_of(action)
         if left.new is None:
             return left
-        foreign = left.new.st_ino not in (action.source.inode, action.target.inode)
-        if foreign and not _is(left.there, action.source.inode):
-            raise Skip("leftover", f"{fsreplace.new_name(name)} beside it is no file of the plan")
-        if foreign:  # it came between the look and the exchange, and nobody had looked at it yet
-            fsreplace.exchange(folder.fd, fsreplace.new_name(name), name)
+        foreign = inode_of(left.new) not in (action.source.inode, action.target.inode)
+        if foreign:
+            _put_back(folder, name, was_exchanged=_is(left.there, action.source.inode))
         elif _is(left.new, action.target.inode) and left.kept is None:
             fsreplace.keep_displaced(folder.fd, name)
         fsreplace.drop_new(folder.fd, name, is_ours=lambda _: True)
@@ -134,7 +132,7 @@ class Recovery:
                 f"it was removed meanwhile; its old content is {fsreplace.kept_name(name)}"
                 " beside it: remove or rename that",
             )
-        if left.kept is not None and left.kept.st_ino not in (
+        if left.kept is not None and inode_of(left.kept) not in (
             action.source.inode,
             action.target.inode,
         ):
@@ -159,10 +157,8 @@ class Recovery:
         strange = left.new is not None and not (
             _is(left.new, action.source.inode) or _is_copy(left.new, action)
         )
-        if strange and not _is_copy(left.there, action):
-            raise Skip("leftover", f"{fsreplace.new_name(name)} beside it is no file of the plan")
-        if strange:  # it came right before the exchange, and nobody had looked at it yet
-            fsreplace.exchange(folder.fd, fsreplace.new_name(name), name)
+        if strange:
+            _put_back(folder, name, was_exchanged=_is_copy(left.there, action))
             left = fsreplace.leftovers(folder.fd, name)
         if left.new is not None:
             fsreplace.drop_new(folder.fd, name, is_ours=lambda _: True)
@@ -180,8 +176,18 @@ class Recovery:
         return Settled(action.seq, ActionState.UNDONE, bytes_saved=0), [move]
 
 
+def _put_back(folder: Folder, name: str, *, was_exchanged: bool) -> None:
+    """A file that came to the name right before the exchange, which nobody had looked at yet.
+
+    Raises `Skip` when it cannot be that: then somebody else put it under our name.
+    """
+    new = fsreplace.new_name(name)
+    if not (was_exchanged and fsreplace.exchange(folder.fd, new, name)):
+        raise Skip("leftover", f"{new} beside it is no file of the plan")
+
+
 def _is(found: os.stat_result | None, inode: int) -> bool:
-    return found is not None and found.st_ino == inode
+    return found is not None and inode_of(found) == inode
 
 
 def _is_copy(found: os.stat_result | None, action: Action) -> bool:
@@ -189,7 +195,7 @@ def _is_copy(found: os.stat_result | None, action: Action) -> bool:
     mtimes = action.target.mtime_ns, action.source.mtime_ns
     return (
         found is not None
-        and found.st_ino != action.source.inode
+        and inode_of(found) != action.source.inode
         and found.st_size == action.size
         and found.st_mtime_ns in mtimes
     )
@@ -198,7 +204,7 @@ def _is_copy(found: os.stat_result | None, action: Action) -> bool:
 def _is_old(kept: os.stat_result, action: Action, folder: Folder) -> bool:
     """The kept file is the planned one, nobody writes to it, and the link has its bytes."""
     planned = action.target.inode, action.size, action.target.mtime_ns
-    if (kept.st_ino, kept.st_size, kept.st_mtime_ns) != planned:
+    if (inode_of(kept), kept.st_size, kept.st_mtime_ns) != planned:
         return False
     fd = os.open(fsreplace.kept_name(name_of(action)), READ_FLAGS, dir_fd=folder.fd)
     try:

@@ -29,6 +29,7 @@ from seedkeep.errors import Refused, SeedError
 from seedkeep.sqlite import transaction
 
 LARGE = 8 << 20  # bytes; reading it takes longer than finding it
+MOST_LOOKED_INTO = 512  # open folders of a dry run: half of the descriptors a shell allows
 
 Begin = Callable[[int], None]  # told how many actions there are
 Progress = Callable[[Result], None]
@@ -153,10 +154,12 @@ class Runner:
         executor = self._executor(plan_id, options, folders)
         removal = self._removal(plan_id, folders, todo)
         results = []
-        for action in todo:
+        for action in in_disk_order(todo):
             looker = removal if action.kind is Kind.DELETE else executor
             results.append(looker.look(action))
             self.progress(results[-1])
+            folders.trim(MOST_LOOKED_INTO)
+        results.sort(key=lambda result: result.seq)
         return Execution(plan_id=plan_id, name=name, dry_run=True, results=tuple(results))
 
     def _really(self, plan: Plan, options: RunOptions, folders: Folders) -> Execution:

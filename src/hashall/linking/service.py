@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import getpass
+import heapq
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,43 +99,48 @@ class Links:
     ) -> analysis.LinkAnalysis:
         devices = self.devices(device)
         with Folders(self.places) as folders:
-            found = list(self._duplicates(devices, min_size))
-            groups = sorted(
-                (group for _, groups in found for group in groups),
-                key=lambda g: (-g.savings, -g.size, g.sha256),
-            )
+            tallies = [analysis.Tally() for _ in devices]
+            groups = self._duplicates(devices, min_size, tallies)
+            best = heapq.nsmallest(limit, groups, key=lambda g: (-g.savings, -g.size, g.sha256))
+            _count_rest(groups)
             cross = self._cross(min_size, device) if cross_device else []
             return analysis.LinkAnalysis(
-                devices=tuple(self._device(*pair) for pair in found),
-                groups=tuple(analysis.group_view(group, folders) for group in groups[:limit]),
+                devices=tuple(map(self._device, devices, tallies)),
+                groups=tuple(analysis.group_view(group, folders) for group in best),
                 cross=tuple(analysis.cross_view(group, folders) for group in cross[:limit]),
-                more_groups=max(len(groups) - limit, 0),
+                more_groups=sum(tally.groups for tally in tallies) - len(best),
                 more_cross=max(len(cross) - limit, 0),
             )
 
     def status(self, device: str | None) -> LinkStatus:
         open_states = (PlanStatus.PENDING, PlanStatus.APPROVED, PlanStatus.RUNNING)
+        devices = self.devices(device)
+        tallies = [analysis.Tally() for _ in devices]
+        _count_rest(self._duplicates(devices, 1, tallies))
         return LinkStatus(
-            tuple(self._device(*pair) for pair in self._duplicates(self.devices(device), 1)),
+            tuple(map(self._device, devices, tallies)),
             tuple(plan for plan in self.catalog.links.all() if plan.status in open_states),
             len(self.catalog.links.unsettled()),
         )
 
     def _duplicates(
-        self, devices: Iterable[Device], min_size: int
-    ) -> Iterator[tuple[Device, list[Group]]]:
-        for device in devices:
-            groups = self._groups(device, min_size)
-            yield device, [group for group in groups if len(group.inodes) > 1]
+        self, devices: Iterable[Device], min_size: int, tallies: Iterable[analysis.Tally]
+    ) -> Iterator[Group]:
+        """Groups that could be linked, one at a time, counted in the tally of their device."""
+        for device, tally in zip(devices, tallies, strict=True):
+            for group in self._groups(device, min_size):
+                if len(group.inodes) > 1:
+                    tally.add(group)
+                    yield group
 
     def _groups(self, device: Device, min_size: int) -> Iterator[Group]:
         doubt = link_count_doubt(device.fs_type)
         for group in self.catalog.link_groups.groups(device.device_id, min_size=min_size):
             yield group if doubt is None else replace(group, doubt=doubt)
 
-    def _device(self, device: Device, groups: Sequence[Group]) -> analysis.DeviceLinks:
+    def _device(self, device: Device, tally: analysis.Tally) -> analysis.DeviceLinks:
         mounted = self.places.mount_points_of(device.fs_key)
-        return analysis.device_links(self.catalog, device, groups, mounted)
+        return analysis.device_links(self.catalog, device, tally, mounted)
 
     def _cross(self, min_size: int, device: str | None) -> list[CrossGroup]:
         """Of one device: what it has that others have too."""
@@ -252,6 +258,11 @@ class Links:
             for client, path_map in self.clients():
                 found |= unfinished.ask(client, path_map, self.places, finished_too=finished_too)
         return frozenset(found)
+
+
+def _count_rest(groups: Iterator[Group]) -> None:
+    for _ in groups:
+        pass
 
 
 class _Preview(Exception):

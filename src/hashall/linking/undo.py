@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hashall import fsreplace
@@ -14,7 +14,7 @@ from hashall.catalog.links import Settled
 from hashall.catalog.links_names import Moved
 from hashall.dirfd import lstat_at, sync
 from hashall.fscopy import copy_in
-from hashall.hashing import READ_FLAGS, FileStamp
+from hashall.hashing import READ_FLAGS, FileStamp, inode_of
 from hashall.linking import leases
 from hashall.linking.execute import Progress, result_of
 from hashall.linking.folders import Folder, Folders
@@ -63,7 +63,7 @@ class Undo:
         with transaction(self.catalog.db):
             self.catalog.links.intend(self.plan_id, [action.seq], ActionState.UNDOING)
         try:
-            self._separate(action, folder, now)
+            lost = self._separate(action, folder, now)
         except (OSError, SeedError, Skip) as why:
             stopped = why if isinstance(why, Skip) else as_skip(why)
             with transaction(self.catalog.db):
@@ -79,14 +79,15 @@ class Undo:
             action.source.inode,
             left,
         )
-        end = Settled(action.seq, ActionState.UNDONE, bytes_saved=0)
+        detail = f"could not be kept: {', '.join(lost)}" if lost else ""
+        end = Settled(action.seq, ActionState.UNDONE, detail=detail, bytes_saved=0)
         with transaction(self.catalog.db):
             self.catalog.links.settle(self.plan_id, [end])
             self.catalog.linked_names.separated([move])
         self._copies.setdefault(
             (action.target.device_id, action.target.inode), (action, FileStamp.of(made))
         )
-        return Settled(action.seq, ActionState.UNDONE, bytes_saved=-(action.bytes_saved or 0))
+        return replace(end, bytes_saved=-(action.bytes_saved or 0))
 
     def _prepared(self, action: Action) -> tuple[Folder, os.stat_result]:
         """The directory, and the name as it is.  Raises `Skip` when it is no link of the plan."""
@@ -98,7 +99,7 @@ class Undo:
             raise as_skip(why) from why
         if now is None:
             raise Skip("missing", "it is gone")
-        if (now.st_ino, now.st_size) != (action.source.inode, action.size):
+        if (inode_of(now), now.st_size) != (action.source.inode, action.size):
             raise Skip("changed", "it is not the link that the plan made any more")
         first = (action.target.device_id, action.target.inode) not in self._copies
         free = space.f_bavail * space.f_frsize
@@ -111,7 +112,9 @@ class Undo:
             )
         return folder, now
 
-    def _separate(self, action: Action, folder: Folder, now: os.stat_result) -> None:
+    def _separate(self, action: Action, folder: Folder, now: os.stat_result) -> list[str]:
+        """Returns what the new file could not have: "owner", "mode", names of attributes."""
+        lost: list[str] = []
         name = name_of(action)
         other = self._copies.get((action.target.device_id, action.target.inode))
 
@@ -124,16 +127,17 @@ class Undo:
             if other is not None:
                 self._link_to_copy(other[0], folder, name)
             else:
-                copy_in(
+                copied = copy_in(
                     Path(folder.path, name),
                     Path(folder.path, fsreplace.new_name(name)),
                     sha256=action.sha256,
                     stamp=FileStamp.of(now),
                 )
+                lost += [what for what in copied.not_kept if what not in ("owner", "mode")]
             made = lstat_at(folder.fd, fsreplace.new_name(name))
             try:
                 if other is None:
-                    self._dress(action, folder, name)
+                    lost = self._dress(action, folder, name) + lost
                 elif made is None or not FileStamp.of(made).same_bytes_expected(other[1]):
                     raise Skip("changed", "the other name of its copy is another file by now")
                 if leased and not leases.is_held(link):
@@ -149,9 +153,10 @@ class Undo:
         finally:
             os.close(link)
         sync(folder.fd)
+        return lost
 
-    def _dress(self, action: Action, folder: Folder, name: str) -> None:
-        fsreplace.dress(
+    def _dress(self, action: Action, folder: Folder, name: str) -> list[str]:
+        return fsreplace.dress(
             folder.fd,
             name,
             mode=action.target_mode,
@@ -168,6 +173,6 @@ class Undo:
     def _source_now(self, action: Action) -> FileStamp | None:
         folder = self.folders.at(action.source.device_id, parent_of(action.source.path))
         found = lstat_at(folder.fd, action.source.path.rpartition("/")[2])
-        if found is None or found.st_ino != action.source.inode:
+        if found is None or inode_of(found) != action.source.inode:
             return None
         return FileStamp.of(found)

@@ -235,6 +235,12 @@ def test_a_report_goes_to_a_file_as_json_or_text(shop: Shop) -> None:
     assert shop.link("report", "1", "--format", "json", "--out", out).code == 0
     assert json.loads(out.read_text())["link_report"]["groups"][0]["links"] == 1
     assert shop.link("report", "1", "--json").value("link_report")["plan"]["name"] == "first"
+    again = shop.link("report", "1", "-o", out)
+    assert (again.code, again.err.splitlines()[-1]) == (
+        2,
+        "hint: name a file that does not exist yet",
+    )
+    out.unlink()
     assert shop.link("report", "1", "-o", out).code == 0
     assert "biggest groups" in out.read_text()
     assert shop.link("report", "1", "-o", shop.folder / "no" / "where").code == 2

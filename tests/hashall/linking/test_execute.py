@@ -30,10 +30,10 @@ from tests.support.linking import (
     until_lease_breaks,
 )
 
-from hashall import fsreplace
-from hashall.linking import compare, execute, leases
+from hashall import fsreplace, verify
+from hashall.linking import compare, execute, leases, running
 from hashall.linking.model import ActionState, PlanStatus
-from hashall.linking.running import NotApproved, PlanClosed
+from hashall.linking.running import NotApproved, PlanClosed, RunOptions
 from hashall.model import TorrentFileOnDisk
 from seedkeep.errors import Misused
 
@@ -62,6 +62,33 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_happen(linked: LinkLab) 
     copy.write_bytes(b"other")
     assert skipped_because(linked.execute(plan, dry_run=True)) == ["changed"]
     assert linked.links().find(plan.plan_id).status is PlanStatus.PENDING
+
+
+def test_a_dry_run_holds_few_folders_open_however_many_it_looks_into(
+    linked: LinkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell gives a process 1,024 descriptors, and a library has more folders than that."""
+    monkeypatch.setattr(running, "MOST_LOOKED_INTO", 4)
+    linked.pair(*(f"{number:02}/film" for number in range(40)))
+    plan, runner, seen = linked.plan(), linked.runner(), []
+    runner.progress = lambda _: seen.append(len(os.listdir("/proc/self/fd")))
+    assert len(runner.execute(plan.plan_id, RunOptions(dry_run=True)).results) == 39
+    assert max(seen) - seen[0] <= 4
+
+
+def test_a_file_that_was_found_damaged_replaces_no_good_one_even_unread(linked: LinkLab) -> None:
+    damaged, *good = linked.pair("a/film", "b/film", "c/film")
+    seen = damaged.stat()
+    damaged.write_bytes(CONTENT.swapcase())
+    os.utime(damaged, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert len(verify.verify(linked.lab.places(), (), verify.Options()).damaged) == 1
+
+    done = linked.execute(verify="none")
+    assert only(done).state is ActionState.DONE
+    assert same_file(*good)
+    assert [path.read_bytes() for path in good] == [CONTENT, CONTENT]
+    assert damaged.read_bytes() == CONTENT.swapcase()
+    assert linked.links().show(done.plan_id, 5).reasons == {"damaged": 1}
 
 
 def test_the_catalog_is_afterwards_what_a_scan_would_make_of_it(linked: LinkLab) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +31,13 @@ from hashall.linking.snapshot import SnapshotFailed
 from seedkeep.sqlite import DiskFull
 
 pytestmark = pytest.mark.root
+
+_NO_ID = 2**32 - 1
+# user::rw- user:65534:r-- group::r-- mask::r-- other::---, as the kernel stores it
+ACL_FOR_NOBODY = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *entry)
+    for entry in ((1, 6, _NO_ID), (2, 4, 65534), (4, 4, _NO_ID), (16, 4, _NO_ID), (32, 0, _NO_ID))
+)
 
 
 class OnDisk(CatalogLab):
@@ -62,6 +71,10 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def _attributes(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "zfs", "tmpfs"])
 def test_files_are_linked_and_separated_again(kind: str) -> None:
     with lab_on(kind) as linked:
@@ -75,6 +88,30 @@ def test_files_are_linked_and_separated_again(kind: str) -> None:
         assert linked.undo(plan).done == 1
         assert not same_file(*pair)
         assert linked.ours() == []
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_capabilities_acls_and_attributes_come_back_with_the_file(kind: str) -> None:
+    """A change of owner, even to the same one, takes a file's capabilities away."""
+    with lab_on(kind) as linked:
+        pair = linked.pair()
+        given = {
+            "security.capability": struct.pack("<5I", 0x0200_0001, 1 << 13, 0, 0, 0),
+            "system.posix_acl_access": ACL_FOR_NOBODY,
+            "user.note": b"kept",
+        }
+        for path in pair:
+            path.chmod(0o2640)
+            for name, value in given.items():
+                os.setxattr(path, name, value)
+        linked.lab.scan()
+        plan, before = linked.plan(), [_attributes(path) for path in pair]
+        assert given.keys() <= before[0].keys()
+        assert linked.execute(plan).done == 1
+        assert linked.undo(plan).done == 1
+        assert not same_file(*pair)
+        assert [_attributes(path) for path in pair] == before
+        assert {stat.S_IMODE(path.stat().st_mode) for path in pair} == {0o2640}
 
 
 def test_an_immutable_file_is_skipped_with_its_reason() -> None:

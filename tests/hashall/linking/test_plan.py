@@ -125,6 +125,30 @@ def test_a_file_that_was_hashed_while_it_was_young_is_passed_over() -> None:
     assert reasons(plan(group(inode(1, "a", racy=True), inode(2, "b")))) == ["just-written"]
 
 
+def test_a_file_that_was_found_damaged_is_neither_linked_nor_linked_to() -> None:
+    found = group(inode(1, "a", "b", "c", damaged=True), inode(2, "d"), inode(3, "e"))
+    actions = plan(found)
+    assert [(a.source.path, a.target.path) for a in of(Kind.HARDLINK, actions)] == [("d", "e")]
+    assert reasons(actions) == ["damaged"]
+    alone = group(inode(1, "a", damaged=True), inode(2, "b", damaged=True))
+    assert of(Kind.HARDLINK, plan(alone)) == []
+
+
+def test_ten_times_the_equal_files_are_ten_times_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files with the same bytes come in thousands: each is not compared with each."""
+    compared = []
+    equal = InodeFacts.__eq__
+
+    def counted(one: InodeFacts, other: object) -> bool:
+        compared.append(1)
+        return equal(one, other)
+
+    found = group(*(inode(number, f"{number:04}") for number in range(500)))
+    monkeypatch.setattr(InodeFacts, "__eq__", counted)
+    assert len(of(Kind.HARDLINK, plan(found))) == 499
+    assert len(compared) <= 1000
+
+
 def test_link_counts_that_prove_nothing_stop_the_whole_group() -> None:
     actions = plan(group(inode(1, "a"), inode(2, "b"), doubt="FUSE tells what it likes"))
     assert reasons(actions) == ["unknown-links"]

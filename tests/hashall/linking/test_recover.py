@@ -185,6 +185,29 @@ def test_a_stranger_that_was_displaced_unseen_comes_back(
     assert film.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("undoing", [False, True])
+def test_without_an_exchange_nothing_can_have_been_displaced_so_a_stranger_stays(
+    linked: LinkLab, monkeypatch: pytest.MonkeyPatch, undoing: bool
+) -> None:
+    """Some filesystems cannot exchange two names: what lies under ours there nobody put aside."""
+    _, copy = linked.pair()
+    plan = interrupted(linked, monkeypatch, after_swap=True)
+    if undoing:
+        linked.execute(linked.plan())
+        linked.lab.db.execute("UPDATE link_actions SET state = 'undoing' WHERE state = 'done'")
+        (action,) = linked.lab.catalog.links.actions(plan.plan_id)
+        copy.unlink()
+        copy.write_bytes(CONTENT)
+        os.utime(copy, ns=(0, action.target.mtime_ns))
+    new = copy.with_name(fsreplace.new_name(copy.name))
+    new.write_bytes(b"somebody's")
+    monkeypatch.setattr(fsreplace, "exchange", lambda *_: False)
+    done = linked.execute(linked.plan())
+    assert done.notes == (f"{copy}: {new.name} beside it is no file of the plan",)
+    assert new.read_bytes() == b"somebody's"
+    assert copy.read_bytes() == CONTENT
+
+
 def test_an_old_file_displaced_without_a_kept_name_gets_one_first(
     linked: LinkLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

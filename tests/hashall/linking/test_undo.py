@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.support.linking import (
     until_lease_breaks,
 )
 
-from hashall import fsreplace
+from hashall import fsreplace, render_link
 from hashall.linking.model import ActionState
 
 
@@ -55,6 +56,25 @@ def test_owner_mode_and_times_come_back(linked: LinkLab) -> None:
     seen = copy.stat()
     assert (seen.st_uid, seen.st_gid, seen.st_mode & 0o777) == (1234, 1235, 0o640)
     assert seen.st_mtime_ns == 10**18
+
+
+@pytest.mark.root
+def test_an_owner_or_attribute_that_could_not_be_given_back_is_told(linked: LinkLab) -> None:
+    film, copy = linked.pair()
+    os.chown(copy, 1234, 1235)
+    os.setxattr(film, "user.note", b"of the film")
+    linked.lab.scan()
+    plan = linked.plan()
+    linked.execute(plan, match_owner=True)
+    with failing("fchown", errno.EPERM), failing("setxattr", errno.EPERM):
+        done = linked.undo(plan)
+    assert (only(done).state, only(done).detail) == (
+        ActionState.UNDONE,
+        "could not be kept: owner, user.note",
+    )
+    said = f"separated: {copy} (could not be kept: owner, user.note)"
+    assert said in render_link.execution(done)
+    assert copy.stat().st_uid != 1234
 
 
 def test_names_that_were_one_file_are_one_file_again(linked: LinkLab) -> None:
@@ -135,10 +155,11 @@ def test_a_writer_that_comes_while_the_copy_is_made_writes_to_both_names(
     writer = threading.Thread(target=append_to, args=(film,))
     real, held = fsreplace.dress, os.open(film, os.O_RDONLY)
 
-    def and_somebody_writes(*args: Any, **named: Any) -> None:
-        real(*args, **named)
+    def and_somebody_writes(*args: Any, **named: Any) -> list[str]:
+        lost = real(*args, **named)
         writer.start()
         until_lease_breaks(held)
+        return lost
 
     monkeypatch.setattr(fsreplace, "dress", and_somebody_writes)
     done = linked.undo(plan)
