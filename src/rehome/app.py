@@ -30,6 +30,7 @@ from rehome.report import Report
 from rehome.runner import Runner
 from seedkeep import clock
 from seedkeep import settings_table as table
+from seedkeep.errors import Refused
 from seedkeep.settings import Settings
 from seedkeep.torrent_client import TorrentClient
 
@@ -176,6 +177,11 @@ class App:
             runner = Runner(self, Watch())
             if run_id is not None:
                 (run,) = self._runs([run_id])
+                if run.row.status is RunStatus.OPEN:
+                    raise Refused(
+                        f"run {run_id} was interrupted: nothing of it can be retired yet",
+                        hint=f"end it first: rehome resume {run_id}, or rehome rollback {run_id}",
+                    )
                 committed = run.row.status is RunStatus.COMMITTED
                 return [runner.retire(run, plan_of(run.row))] if committed else []
             rows = [r for r in self.catalog.runs.all() if r.status is RunStatus.COMMITTED]

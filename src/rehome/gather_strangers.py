@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from hashall.hashing import inode_of
 from hashall.model import TorrentFileOnDisk
 from hashall.qbittorrent import Mapped
 from rehome.look import Look
@@ -53,7 +54,7 @@ class Strangers:
         for file in item.files:
             path = item.save_path / file.name
             try:
-                place, inode = self.look.places.find(path).place, path.stat().st_ino
+                place, inode = self.look.places.find(path).place, inode_of(path.stat())
             except (OSError, SeedError):
                 continue  # not there, or on a filesystem that is none of ours
             by_symlink = _is_behind_symlink(item.save_path, file.name)

@@ -46,6 +46,7 @@ class Lane:
 
     run: Run
     finish: Callable[[], None] = lambda: None  # verify and commit
+    require_mounts: Callable[[], None] = lambda: None  # raises when stash or pool is away
     failure: BaseException | None = None  # why it goes back, or did not get anywhere
     error: SeedError | None = None  # how it ended, when it did not end well
     gone: frozenset[str] = frozenset()  # torrents that are left alone on the way back
@@ -57,6 +58,8 @@ class Lane:
     def reason(self) -> str:
         if isinstance(self.failure, OSError | SeedError):
             return str(self.failure)
+        if self.failure is None:
+            return "it was interrupted"
         return f"interrupted: {type(self.failure).__name__}"
 
 

@@ -18,7 +18,8 @@ from rehome.retire import Retired
 from rehome.verify import Checks
 from rehome.world import Copying
 from seedkeep import clock
-from seedkeep.errors import Refused, SeedError
+from seedkeep.console import SystemFailure
+from seedkeep.errors import Refused, SeedError, Unreachable
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,20 @@ class Wishes:
 def as_it_is(run: Run, plan: Plan) -> Applied:
     row = run.row
     return Applied(run.run_id, plan, row.status, row.retire_at, None, row.bytes_freed or 0)
+
+
+def as_error(why: OSError | SeedError, hint: str = "") -> SeedError:
+    """What a person can read of it."""
+    return why if isinstance(why, SeedError) else SystemFailure(str(why), hint=hint)
+
+
+def client_is_gone(error: BaseException | None) -> bool:
+    """Whether what went wrong is, at bottom, that nobody answers."""
+    while error is not None:
+        if isinstance(error, Unreachable):
+            return True
+        error = error.__cause__
+    return False
 
 
 def plan_of(row: RunRow) -> Plan:

@@ -87,7 +87,7 @@ def with_cleanup(plan: Plan) -> Plan:
 
 def fingerprint(facts: Facts) -> str:
     """SHA-256 of the facts, without what changes all the time and decides nothing by itself."""
-    stable = replace(facts, free_bytes=0, open_runs=(), kept_runs=(), symlinks=())
+    stable = replace(facts, free_bytes=0, open_runs=(), kept_runs=())
     text = json.dumps(to_json(stable), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -283,12 +283,23 @@ def _prepare(facts: Facts, staging: Path, floor: int) -> tuple[list[Step], dict[
         assert seen is not None  # blocked before
         copies.append(Copy(str(source.path), target, content[1], seen))
         lies_at[content] = target
+    witnesses += _adopted_unread(facts, witnesses)
     steps: list[Step] = []
     if copies:
         steps.append(FillPayload(tuple(copies)))
     if witnesses:
         steps.append(VerifyReuse(tuple(witnesses)))
     return steps, lies_at
+
+
+def _adopted_unread(facts: Facts, witnesses: Sequence[Witness]) -> list[Witness]:
+    """Files that stay in their place although another one with their bytes is the witness."""
+    read = {witness.seen.inode for witness in witnesses}
+    unread = (it for it in facts.target_files if it.seen and it.seen.inode not in read)
+    found = {
+        it.seen: Witness(it.path, it.sha256, it.seen) for it in unread if it.seen and it.sha256
+    }
+    return [*found.values()]
 
 
 def _take_away(facts: Facts) -> list[Step]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from hashall.model import LinkVerdict
+from hashall.model import LinkVerdict, shown_inode
 from rehome.config import Layout
 from rehome.facts import Facts
 from rehome.model import Blocker, Direction
@@ -118,10 +118,11 @@ def _links(facts: Facts) -> Iterator[Blocker]:
             tuple(outside),
         )
     for link in facts.links:
+        inode = shown_inode(link.inode)
         if link.verdict is LinkVerdict.UNACCOUNTED:
             yield Blocker(
                 "unaccounted-links",
-                f"the disk counts {link.nlink} names for inode {link.inode} and the catalog knows"
+                f"the disk counts {link.nlink} names for inode {inode} and the catalog knows"
                 f" {len(link.names)}{' others' if link.nlink == len(link.names) else ''};"
                 " scan every place that may hold them",
                 link.names,
@@ -129,7 +130,7 @@ def _links(facts: Facts) -> Iterator[Blocker]:
         elif link.verdict is LinkVerdict.UNKNOWN:
             yield Blocker(
                 "unaccounted-links",
-                f"the link count of inode {link.inode} cannot be known on this filesystem",
+                f"the link count of inode {inode} cannot be known on this filesystem",
                 link.names,
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from rehome.lanes import (
     Lane,
     Told,
     attempt,
+    by_lane,
     one_by_one,
     run_ahead,
     step_from,
@@ -35,7 +36,7 @@ from rehome.model import (
     Step,
     StopTorrents,
 )
-from rehome.world import World, remove_if_empty
+from rehome.world import World, lies_at, remove_if_empty
 from seedkeep.errors import Partial, SeedError
 
 
@@ -75,7 +76,7 @@ def take_back_switch(lanes: Sequence[Lane], world: World, told: Told) -> None:
     afterwards must not go on.
     """
     _undo(lanes, world, told, down_to=Recheck.phase)
-    changed = [lane for lane in lanes if lane.error is None and (lane.gone or _missing(lane.run))]
+    changed = [lane for lane in lanes if lane.error is None and (lane.gone or _look_for(lane))]
     for lane in changed:
         lane.failure = SeedError("it was interrupted, and others changed things since")
     recover(changed, world, told)
@@ -89,7 +90,9 @@ def take_back_switch(lanes: Sequence[Lane], world: World, told: Told) -> None:
 
 
 def _close(lane: Lane) -> None:
-    missing = _missing(lane.run)
+    missing = _look_for(lane)
+    if lane.error is not None:
+        return
     note = "; ".join([lane.reason, *(f"missing: {path}" for path in missing)])
     try:
         lane.run.rolled_back(note)
@@ -115,7 +118,9 @@ def _close(lane: Lane) -> None:
 
 def _undo(lanes: Sequence[Lane], world: World, told: Told, *, down_to: int) -> None:
     """Go back in step; `lane.error` is set where something could not be undone."""
-    _prepare_client(lanes, world)
+    for lane, why in _away(lanes).items():
+        lane.error = _still_open(lane, [why])
+    _prepare_client([lane for lane in lanes if lane.error is None], world)
     queues = [_queue(lane, down_to) for lane in lanes if lane.error is None]
     while acts := _next(queues):
         _undo_together(acts, world, told)
@@ -123,6 +128,17 @@ def _undo(lanes: Sequence[Lane], world: World, told: Told, *, down_to: int) -> N
     for lane in lanes:
         if lane.stuck and lane.error is None:
             lane.error = _still_open(lane, lane.stuck)
+
+
+def _away(lanes: Iterable[Lane]) -> dict[Lane, str]:
+    """Lanes whose stash or pool is not mounted, and what is wrong."""
+    found = {}
+    for lane in lanes:
+        try:
+            lane.require_mounts()
+        except SeedError as why:
+            found[lane] = f"{why.brief}: {why.detail}"
+    return found
 
 
 def _queue(lane: Lane, down_to: int) -> list[Act]:
@@ -145,13 +161,13 @@ def _next(queues: Sequence[list[Act]]) -> list[Act]:
 def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
     for act in acts:
         told(act.step, "undo")
-        if isinstance(act.step, StopTorrents):
-            hurt, lame = _hurt(act.lane.run)  # all that is still there is back by now
-            act.lane.gone |= hurt
-            act.lane.lame = lame
     together = attempt if acts[0].is_merged else one_by_one
     failed = together(acts, partial(_undo_all, world), lambda act: act.torrents)
     undone = [act for act in acts if all(act is not other for other, _ in failed)]
+    # What went away meanwhile was looked at as if it were empty: nothing of that is to be believed.
+    away = _away(by_lane(undone))
+    failed += [(act, SeedError(away[act.lane])) for act in undone if act.lane in away]
+    undone = [act for act in undone if act.lane not in away]
     try:
         write_down(undone, Run.undone)
     except SeedError as why:
@@ -167,9 +183,26 @@ def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
 
 
 def _undo_all(world: World, acts: Sequence[Act]) -> None:
+    for act in acts:
+        if isinstance(act.step, StopTorrents):
+            hurt, lame = _hurt(act.lane.run)  # all that is still there is back by now
+            act.lane.gone |= hurt
+            act.lane.lame = lame
     world.undo_together(
         [_without(act.step.inverse(), act.lane.gone | act.lane.lame) for act in acts]
     )
+
+
+def _look_for(lane: Lane) -> tuple[str, ...]:
+    """What is missing; sets `lane.error` when that cannot be known."""
+    try:
+        missing = _missing(lane.run)
+    except OSError as why:
+        lane.error = _still_open(lane, [str(why)])
+        return ()
+    for away in _away([lane] if missing else []).values():
+        lane.error = _still_open(lane, [away])
+    return missing
 
 
 def _missing(run: Run) -> tuple[str, ...]:
@@ -180,7 +213,7 @@ def _missing(run: Run) -> tuple[str, ...]:
         f"{hide.src_root}/{name}"
         for hide in hides
         for name in hide.names
-        if not any(os.path.lexists(f"{root}/{name}") for root in (hide.src_root, hide.dst_root))
+        if not any(lies_at(f"{root}/{name}") for root in (hide.src_root, hide.dst_root))
     )
 
 
@@ -196,7 +229,7 @@ def _hurt(run: Run) -> tuple[frozenset[str], frozenset[str]]:
     lame: set[str] = set()
     for move in (step for step in steps if isinstance(step, Relocate)):
         for path in (f"{move.from_root}/{name}" for name in move.names):
-            if not os.path.lexists(path):
+            if not lies_at(path):
                 (hurt if path in hidden else lame).add(move.torrent_id)
     return frozenset(hurt), frozenset(lame)
 

@@ -18,7 +18,7 @@ from seedkeep.units import format_size
 
 def report(made: Report) -> str:
     lines = [
-        f"{made.torrents} torrents on {moment(made.made_at)}",
+        f"{made.torrents} torrent{'s' if made.torrents != 1 else ''} on {moment(made.made_at)}",
         f"stash  {printable(made.stash_seeding_root)}",
         f"pool   {printable(made.pool_seeding_root)}",
         *_outlook("demotions (stash → pool)", made.demotions, Direction.DEMOTE),

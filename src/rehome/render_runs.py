@@ -34,6 +34,8 @@ def applied(result: Applied) -> str:
     lines = []
     if result.retired is None or result.retired.files or result.status is RunStatus.COMMITTED:
         count = len(made.torrents)
+        if made.direction is Direction.UNDO and count == 1:
+            target = "where it was before"
         how = (
             f"{format_size(made.bytes_to_copy)} copied" if made.bytes_to_copy else "nothing copied"
         )
@@ -55,6 +57,11 @@ def applied(result: Applied) -> str:
         were = f"{len(kept)} source files were" if len(kept) != 1 else "1 source file was"
         lines.append(f"{were} kept:")
         lines += some_of([f"  {printable(f'{k.path}: {k.reason}')}" for k in kept], "")
+        if not {k.path for k in kept}.isdisjoint(f"{r.hidden_root}/{r.name}" for r in made.retire):
+            lines.append(
+                "see what became of their copies; what is not needed any more you may delete,"
+                f" and then: rehome retire {result.run_id}"
+            )
     return "\n".join(lines)
 
 
@@ -214,8 +221,9 @@ def _step(row: StepRow, step: Step) -> list[str]:
 def _next(row: RunRow) -> list[str]:
     if row.status is RunStatus.OPEN:
         return [f"next: rehome resume {row.run_id}, or rehome rollback {row.run_id}"]
-    if row.status is RunStatus.COMMITTED and row.undoes is None:
-        return [f"next: rehome retire {row.run_id}, or rehome undo {row.run_id}"]
+    if row.status is RunStatus.COMMITTED:
+        undo = f", or rehome undo {row.run_id}" if row.undoes is None else ""
+        return [f"next: rehome retire {row.run_id}{undo}"]
     return []
 
 

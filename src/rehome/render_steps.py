@@ -73,7 +73,7 @@ def _(step: FillPayload) -> list[str]:
 @step_lines.register
 def _(step: VerifyReuse) -> list[str]:
     details = [f"{f.path}  {f.seen.size} bytes, sha256 {f.sha256}" for f in step.files]
-    return ["read what the pool has and compare its hashes", *details]
+    return ["read what the target has and compare its hashes", *details]
 
 
 @step_lines.register

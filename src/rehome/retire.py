@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hashall import fsops
-from rehome.model import Direction, Plan, Retirement
+from hashall.hashing import inode_of
+from rehome.model import Direction, Fingerprint, Plan, Retirement
 from rehome.world import planned_stamp, remove_if_empty, verify_bytes
 from seedkeep.errors import SeedError
 
@@ -47,15 +49,16 @@ def retire(
     """
     freed = files = 0
     kept: list[Kept] = []
-    verified: set[tuple[int, int, str]] = set()  # device, inode, sha256
+    copies = _Copies.of(plan)
     for item in plan.retire:
         path = Path(item.hidden_root) / item.name
         try:
             if not _is_there(path):
                 continue  # gone with an earlier, interrupted try
-            _verify_witness(item, path, verified)
+            copies.verify(item, path)
             if plan.direction is Direction.UNDO:
-                _verify_own_bytes(item, path, verified)
+                # Nobody has read what a run placed since then: it may have got bytes of its own.
+                copies.read(path, item.sha256, item.seen)
             told(str(path))
             freed += fsops.retire_file(
                 Path(item.hidden_root), item.name, stamp=planned_stamp(path, item.seen)
@@ -77,23 +80,46 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _verify_witness(item: Retirement, path: Path, verified: set[tuple[int, int, str]]) -> None:
-    witness = Path(item.witness)
-    seen = os.lstat(witness)
-    if os.path.samestat(seen, os.lstat(path)):
-        raise SeedError(f"{witness} is the same file as {path}, not a copy of it")
-    # Siblings are many names of one inode: it is read once.
-    if (seen.st_dev, seen.st_ino, item.sha256) not in verified:
-        stamp = verify_bytes(witness, item.sha256)
-        verified.add((seen.st_dev, stamp.inode, item.sha256))
+@dataclass(frozen=True)
+class _Copies:
+    """What replaces the source; each inode is read once, and siblings are many names of one."""
 
+    witnesses: Mapping[tuple[int, str], Sequence[str]]  # by size and SHA-256
+    verified: set[tuple[int, int, str]] = field(default_factory=set)  # device, inode, SHA-256
 
-def _verify_own_bytes(item: Retirement, path: Path, verified: set[tuple[int, int, str]]) -> None:
-    """Nobody has read what a run placed since then: it may have got bytes of its own."""
-    seen = os.lstat(path)
-    if (seen.st_dev, seen.st_ino, item.sha256) not in verified:
-        stamp = verify_bytes(path, item.sha256, item.seen)
-        verified.add((seen.st_dev, stamp.inode, item.sha256))
+    @classmethod
+    def of(cls, plan: Plan) -> _Copies:
+        found: dict[tuple[int, str], list[str]] = {}
+        for item in plan.retire:
+            found.setdefault((item.seen.size, item.sha256), []).append(item.witness)
+        return cls(found)
+
+    def verify(self, item: Retirement, path: Path) -> None:
+        """Raises unless a copy of `item` that this run placed has its bytes.
+
+        That is its own one.  Where somebody removed that, as with a torrent and its files, a
+        sibling's will do; one that is there and spoiled is for a person to look at.
+        """
+        try:
+            self._verify(Path(item.witness), item.sha256, path)
+        except FileNotFoundError as why:
+            for witness in self.witnesses[item.seen.size, item.sha256]:
+                with suppress(FileNotFoundError):
+                    self._verify(Path(witness), item.sha256, path)
+                    return
+            raise SeedError(f"there is no copy of it at {item.witness} any more") from why
+
+    def _verify(self, witness: Path, sha256: str, path: Path) -> None:
+        if os.path.samestat(os.lstat(witness), os.lstat(path)):
+            raise SeedError(f"{witness} is the same file as {path}, not a copy of it")
+        self.read(witness, sha256)
+
+    def read(self, path: Path, sha256: str, seen: Fingerprint | None = None) -> None:
+        """Read a file to its end, unless that was done.  Raises `WrongBytes`."""
+        found = os.lstat(path)
+        if (found.st_dev, inode_of(found), sha256) not in self.verified:
+            stamp = verify_bytes(path, sha256, seen)
+            self.verified.add((found.st_dev, stamp.inode, sha256))
 
 
 def _remove_emptied(plan: Plan, in_use: Callable[[Path], bool]) -> None:

@@ -21,7 +21,10 @@ from rehome.commit import Commit
 from rehome.config import Layout
 from rehome.gather import Gatherer
 from rehome.lanes import MOST_TOGETHER, Lane, chunks, first_bundle
+from rehome.look import Look
 from rehome.model import Direction, Plan, Recheck, Verdict
+from rehome.mounted import require_mounts
+from rehome.newcomers import refuse_newcomers
 from rehome.outcome import (
     Applied,
     Ended,
@@ -29,8 +32,10 @@ from rehome.outcome import (
     Watch,
     Wishes,
     actor,
+    as_error,
     as_it_is,
     asked_of,
+    client_is_gone,
     is_due,
     plan_of,
     slowest,
@@ -45,7 +50,7 @@ from rehome.undo_facts import look_for_undo, refuse_undo
 from rehome.world import Copying, World
 from seedkeep import clock
 from seedkeep import settings_table as table
-from seedkeep.errors import Refused, SeedError, Unreachable
+from seedkeep.errors import Refused, SeedError
 from seedkeep.settings import Settings
 from seedkeep.torrent_client import TorrentClient
 
@@ -72,6 +77,7 @@ class Runner:
     bytes_per_s: int | None = None
     _seen: dict[str, Plan | SeedError] = field(default_factory=dict)  # for rechecks, by plan id
     _approved: Mapping[str, Plan] = field(default_factory=dict)
+    _afterwards: Look | None = None
 
     # -- apply
 
@@ -99,8 +105,7 @@ class Runner:
     def _apply_together(self, plans: Sequence[Plan], wishes: Wishes) -> list[Ended]:
         ended: dict[str, Ended] = {}
         lanes: dict[Lane, Plan] = {}
-        gatherer = Gatherer(self.ground.client, self._places_now(), self.ground.layout)
-        now = planning.plans_now(gatherer, plans, self.ground.layout)
+        now = planning.plans_now(self._gatherer(), plans, self.ground.layout)
         for plan in plans:
             self.watch.group(plan, None)
             today = now[plan.asked_for]
@@ -147,7 +152,14 @@ class Runner:
     # -- what every way of going on shares
 
     def _lane(self, run: Run, plan: Plan) -> Lane:
-        return Lane(run, lambda: self._verify_and_commit(run, plan))
+        return Lane(
+            run,
+            finish=lambda: self._verify_and_commit(run, plan),
+            require_mounts=lambda: self._require_mounts(plan),
+        )
+
+    def _require_mounts(self, plan: Plan) -> None:
+        require_mounts(self.ground.places, plan)
 
     def _verify_and_commit(self, run: Run, plan: Plan) -> None:
         undoes = run.row.undoes
@@ -155,11 +167,21 @@ class Runner:
         commit = self._commit()
         if original is None:
             checks, path_map = asked_of(run.row), self.ground.layout.path_map
-            checks.verify(plan, self._copying())
+            if checks.verify(plan, self._copying()) or checks.pieces:
+                self._afterwards = None  # that took its time
             checks.verify_torrents(self.ground.client, plan, path_map, self._copying())
+        if not plan.keep_source:
+            refuse_newcomers(self._look_afterwards(), plan)
+        if original is None:
             commit.finish(run, plan)
         else:
             commit.finish_undo(run, plan, original, plan_of(original.row))
+
+    def _look_afterwards(self) -> Look:
+        """One for all groups that were switched together."""
+        if self._afterwards is None:
+            self._afterwards = self._gatherer().look(whole=False)
+        return self._afterwards
 
     def _commit(self) -> Commit:
         return Commit(self.ground.client, self.ground.places, self.ground.layout.path_map)
@@ -167,6 +189,7 @@ class Runner:
     def _go(self, lanes: Sequence[Lane]) -> list[Ended]:
         """Bring open runs to their end, side by side."""
         if lanes:
+            self._afterwards = None
             executor.apply(lanes, self._world(lanes), self.watch.told)
         return [self._ended(lane) for lane in lanes]
 
@@ -176,8 +199,9 @@ class Runner:
             return Ended(plan, run.run_id, None, lane.error)
         try:
             return Ended(plan, run.run_id, self.after_commit(run, plan), None)
-        except SeedError as why:  # it is committed: what is left to do can be repeated
-            return Ended(plan, run.run_id, as_it_is(run, plan), why)
+        except (OSError, SeedError) as why:  # it is committed: what is left can be repeated
+            hint = f"run {run.run_id} is committed; rehome resume {run.run_id} does what is left"
+            return Ended(plan, run.run_id, as_it_is(run, plan), as_error(why, hint))
 
     def after_commit(self, run: Run, plan: Plan) -> Applied:
         """Clean up; retire what is due.  Safe to repeat; does nothing for a run that is closed."""
@@ -209,8 +233,9 @@ class Runner:
     def _copying(self) -> Copying:
         return throttled(self.watch.copying, self.bytes_per_s)
 
-    def _places_now(self) -> Places:
-        return Places(self.ground.catalog, MountTable.read())
+    def _gatherer(self) -> Gatherer:
+        places = Places(self.ground.catalog, MountTable.read())
+        return Gatherer(self.ground.client, places, self.ground.layout)
 
     def _look(self, steps: Sequence[Recheck], approved: Mapping[str, Plan]) -> None:
         """Gather the facts of all groups that are about to be switched.
@@ -218,7 +243,7 @@ class Runner:
         The age of the scans is let be: it was right when the copy began, and nothing can have
         scanned since.  So is the room that our own copies have taken meanwhile.
         """
-        gatherer = Gatherer(self.ground.client, self._places_now(), self.ground.layout)
+        gatherer = self._gatherer()
         by_direction: dict[Direction, list[Recheck]] = {}
         for step in steps:
             by_direction.setdefault(step.direction, []).append(step)
@@ -267,7 +292,7 @@ class Runner:
             plan = plans[run.run_id]
             try:
                 if run.row.status in (RunStatus.OPEN, RunStatus.COMMITTED):
-                    self.require_mounts(plan)
+                    self._require_mounts(plan)
             except SeedError as why:
                 refused[run.run_id] = Ended(plan, run.run_id, None, why)
                 continue
@@ -293,8 +318,11 @@ class Runner:
         lanes = []
         for run in runs:
             if run.row.status is RunStatus.OPEN:
-                self.require_mounts(plan_of(run.row))
-                lanes.append(Lane(run, failure=SeedError("rolled back by the user")))
+                plan = plan_of(run.row)
+                self._require_mounts(plan)
+                lane = self._lane(run, plan)
+                lane.failure = SeedError("rolled back by the user")
+                lanes.append(lane)
         for some in chunks(lanes):
             recovery.recover(some, self._world(some), self.watch.told)
         errors = {lane.run.run_id: lane.error for lane in lanes}
@@ -306,9 +334,8 @@ class Runner:
         """Bring a committed run back, by a run of its own; the source must still be kept."""
         original = plan_of(run.row)
         refuse_undo(self.ground.catalog, run, original)
-        self.require_mounts(original)
-        gatherer = Gatherer(self.ground.client, self._places_now(), self.ground.layout)
-        now = look_for_undo(gatherer.look(whole=False), run, original)
+        self._require_mounts(original)
+        now = look_for_undo(self._gatherer().look(whole=False), run, original)
         plan = plan_undo(original, now)
         fresh = self._begin(plan, Wishes(retain=retain, reason=reason), undoes=run.run_id)
         lane = self._lane(fresh, plan)
@@ -319,7 +346,7 @@ class Runner:
 
     def retire(self, run: Run, plan: Plan) -> Applied:
         """Remove the hidden source of a committed run."""
-        self.require_mounts(plan)
+        self._require_mounts(plan)
         runs = self.ground.catalog.runs
         if any(row.status is RunStatus.OPEN and row.plan_id == plan.plan_id for row in runs.all()):
             # Its staging and its hidden files have the same names as ours.
@@ -352,32 +379,10 @@ class Runner:
         run, plan = Run(self.ground.catalog, row.run_id), plan_of(row)
         try:
             return self.retire(run, plan)
-        except SeedError as why:
-            kept = Retired(0, 0, (Kept(plan.staging, f"{why.brief}: {why.detail}"),))
+        except (OSError, SeedError) as why:
+            reason = f"{as_error(why).brief}: {as_error(why).detail}".removesuffix(": ")
+            kept = Retired(0, 0, (Kept(plan.staging, reason),))
             return replace(as_it_is(run, plan), retired=kept)
-
-    def require_mounts(self, plan: Plan) -> None:
-        """Stash and pool must be the filesystems that the plan was made for.
-
-        With one of them not mounted, what lies there would look gone, and so be believed done.
-        """
-        target = Path(plan.staging).parent
-        for path, devices in (
-            *((Path(move.save_path), plan.source_devices) for move in plan.torrents),
-            (target, plan.target_devices),
-        ):
-            try:
-                # Of what a retired source left empty, the folder itself may be gone by now.
-                there = self.ground.places.find_missing(path).device.device_id in devices
-                detail = "it may not be mounted"
-            except OSError as why:
-                there, detail = False, f"{why.strerror}; it may not be mounted"
-            if not there:
-                raise Refused(
-                    f"{path} is not on the filesystem that the plan was made for",
-                    detail=detail,
-                    hint="mount it, and run the same command again; nothing was changed",
-                )
 
 
 def _why_stop(done: Sequence[Ended], wishes: Wishes) -> str:
@@ -385,14 +390,6 @@ def _why_stop(done: Sequence[Ended], wishes: Wishes) -> str:
     errors = [item.error for item in done if item.error is not None]
     if errors and wishes.fail_fast:
         return "--fail-fast"
-    if any(_client_is_gone(error) for error in errors):
+    if any(client_is_gone(error) for error in errors):
         return "qBittorrent does not answer"
     return ""
-
-
-def _client_is_gone(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, Unreachable):
-            return True
-        error = error.__cause__
-    return False

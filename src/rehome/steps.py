@@ -45,7 +45,7 @@ class Blocker:
 class Fingerprint:
     """The file behind a path, as it must still be when we act on it."""
 
-    inode: int
+    inode: int  # as the catalog stores it: less 2**64 from 2**63 on
     size: int  # bytes
     mtime_ns: int
 

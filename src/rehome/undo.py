@@ -193,15 +193,16 @@ def _unmanaged(moves: Sequence[TorrentMove], now: Now) -> list[Step]:
 
 def _reveal(hide: Hide, original: Plan) -> Reveal | None:
     """What lay in its place before the run came goes back there."""
-    adopted = _adopted(original)
-    names = tuple(name for name in hide.names if f"{hide.src_root}/{name}" in adopted)
+    ours = adopted(original)
+    names = tuple(name for name in hide.names if f"{hide.src_root}/{name}" in ours)
     if not names:
         return None
     empty = tuple(name for name in names if name in hide.empty)
     return Reveal(hide.dst_root, hide.src_root, names, empty, hide.undo_remove)
 
 
-def _adopted(original: Plan) -> frozenset[str]:
+def adopted(original: Plan) -> frozenset[str]:
+    """Paths of files that lay in their place before the run came."""
     return frozenset(f"{s.src_root}/{name}" for s in _of(Adopt, original) for name in s.names)
 
 
@@ -236,7 +237,7 @@ def _retirements(original: Plan, hides: Sequence[Hide], now: Now) -> list[Retire
     hidden = {f"{h.src_root}/{name}": (h.dst_root, name) for h in hides for name in h.names}
     found = {}
     for item in original.retire:
-        if item.witness in hidden and item.witness not in _adopted(original):
+        if item.witness in hidden and item.witness not in adopted(original):
             root, name = hidden[item.witness]
             found[item.witness] = Retirement(
                 root, name, now.placed[item.witness], item.sha256, path_before(item)

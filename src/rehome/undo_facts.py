@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hashall.catalog import Catalog
+from hashall.catalog.files import join
 from hashall.catalog.runs import RunStatus
 from hashall.journal import Run
+from hashall.model import Place, TorrentFileOnDisk
 from hashall.qbittorrent import stamp_at
+from rehome.gather_roots import Roots
+from rehome.gather_strangers import Strangers
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint, Hide, Plan, Running, TorrentMove
 from rehome.switch import same_path
-from rehome.undo import Now, Present, path_before
+from rehome.undo import Now, Present, adopted, path_before
 from seedkeep.errors import Refused
 from seedkeep.torrent_client import Torrent, TorrentState
 
@@ -80,6 +84,8 @@ def look_for_undo(look: Look, run: Run, original: Plan) -> Now:
         if (stamp := stamp_at(Path(item.witness))) is not None
     }
     _refuse_others(look, original, placed)
+    stays = adopted(original)  # what lay there before is shown again in its place
+    _refuse_symlinks(look, original, {k: placed[k] for k in placed if k not in stays})
     torrents = {
         move.torrent_id: _present(move, found[move.torrent_id])
         for move in original.torrents
@@ -102,6 +108,29 @@ def _refuse_others(look: Look, original: Plan, placed: Iterable[str]) -> None:
             detail="\n".join(f"{key} ({look.inventory[key].name})" for key in sorted(others)),
             hint="remove them first, or plan a move in the other direction instead",
         )
+
+
+def _refuse_symlinks(look: Look, original: Plan, placed: Mapping[str, Fingerprint]) -> None:
+    """What leads to the files that are taken away would lead to nothing."""
+    demoted = original.direction is Direction.DEMOTE
+    roots = Roots(look, Direction.PROMOTE if demoted else Direction.DEMOTE)
+    files = [_on_disk(look, path, seen) for path, seen in placed.items()]
+    links = roots.symlinks_to(Place(file.device_id, file.path) for file in files)
+    _, torrents = Strangers(look).of([move.torrent_id for move in original.torrents], files)
+    if links or torrents:
+        raise CannotUndo(
+            "symlinks lead to what the run placed",
+            detail="\n".join([*links, *(f"torrent {name}" for name in torrents)]),
+            hint="remove them first, or put hardlinks in their place",
+        )
+
+
+def _on_disk(look: Look, path: str, seen: Fingerprint) -> TorrentFileOnDisk:
+    folder, _, name = path.rpartition("/")
+    place = look.places.find(folder).place
+    return TorrentFileOnDisk(
+        name, seen.size, place.device_id, join(place.relpath, name), seen.inode, seen.mtime_ns, None
+    )
 
 
 def _refuse_changed(look: Look, original: Plan, found: Mapping[str, Torrent]) -> None:

@@ -112,7 +112,7 @@ class World:
         if f"/{fsops.PREFIX}" in step.dst_root:
             # Ours was never taken away: what lies where it was to go is somebody else's.
             names = tuple(n for n in names if stamp_at(dst / n) is None or n in step.empty)
-        there = [n for n in names if os.path.lexists(src / n) or os.path.lexists(dst / n)]
+        there = [n for n in names if lies_at(src / n) or lies_at(dst / n)]
         self.perform(replace(step, names=tuple(there)))
 
     def _is_among_strangers(self, step: Step) -> bool:
@@ -224,6 +224,15 @@ class World:
 
 def _all(kind: type[AnyStep], steps: Sequence[Step]) -> list[AnyStep]:
     return [step for step in steps if isinstance(step, kind)]
+
+
+def lies_at(path: str | Path) -> bool:
+    """False only where there surely is nothing; a disk that fails raises `OSError`."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _aside(step: Relocate) -> Path:

@@ -321,6 +321,19 @@ def test_an_interrupted_run_is_named_and_can_be_taken_back(
     assert settled.out == "run 1 was rolled back before; see: rehome runs show 1\n"
 
 
+def test_a_run_that_cannot_be_resumed_just_now_says_why_and_stays_open(
+    settled: Program, lab: SimulatedLab, plan_file: Path
+) -> None:
+    with killed_in(9, afterwards=True):
+        settled("apply", plan_file, "--force")
+    lab.client.stop()
+    assert settled("resume", "1") == 4
+    assert "it failed because: it was interrupted" in settled.err
+    assert "does not answer" in settled.err
+    lab.client.start()
+    assert settled("resume", "1") == 0
+
+
 def test_an_interrupted_run_can_be_resumed_and_then_not_taken_back(
     settled: Program, lab: SimulatedLab, plan_file: Path
 ) -> None:
@@ -341,6 +354,8 @@ def test_promise_1_a_source_without_its_witness_is_kept_and_ends_with_4(
     placed.unlink()
     assert settled("retire", "1") == 4
     assert "1 source file was kept:" in settled.out
+    assert "there is no copy of it at " in settled.out
+    assert "what is not needed any more you may delete, and then: rehome retire 1" in settled.out
     assert settled("retire", "1", "--json") == 4
     assert len(settled.json["retired"][0]["retired"]["kept"]) == 1
 

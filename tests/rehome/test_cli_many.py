@@ -140,6 +140,7 @@ def test_one_command_ends_all_that_was_interrupted(
     root = lab.pool if side == "pool" else lab.stash
     assert all(str(row["save_path"]).startswith(str(root)) for row in lab.rows().values())
     assert rehome(how, "--all") == 0  # and again, when there is nothing to end
+    assert rehome.out == "no run was interrupted\n"
     assert rehome(how, "--all", "--json") == 0
     assert rehome.json["outcome"]["groups"] == []
 
@@ -161,7 +162,7 @@ def test_a_run_is_undone_and_the_history_joins_the_two(
 ) -> None:
     assert rehome("apply", plan, "--force", "--max-groups", "1") == 0
     assert rehome("undo", "1", "--retain", "0") == 0
-    assert "run 2: 1 torrent seeds from where" in rehome.out
+    assert "run 2: 1 torrent seeds from where it was before" in rehome.out
     assert rehome("runs", "show", "1") == 0
     assert "undone   by run 2" in rehome.out
     assert "note     taken back by run 2" in rehome.out

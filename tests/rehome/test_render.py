@@ -318,6 +318,11 @@ def test_an_open_run_names_the_two_commands_that_end_it_and_what_went_wrong() ->
     assert "started  2026-11-21T07:35:06Z" in text
 
 
+def test_an_undo_that_is_committed_is_retired_and_not_undone_again() -> None:
+    text = render_runs.run(view(family(), status=RunStatus.COMMITTED, undoes=3))
+    assert text.splitlines()[-1] == "next: rehome retire 7"
+
+
 def test_a_retired_run_says_when_and_how_much_it_freed() -> None:
     done = view(
         *(family(),),

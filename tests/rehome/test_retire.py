@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.facts_builder import LAYOUT, facts, sha
-from tests.support.relocating import A_DAY, SimulatedLab, another_film, seed_family
+from tests.support.relocating import A_DAY, SimulatedLab, another_film, killed_in, seed_family
 from tests.support.tree_snapshot import files_in
 
 from hashall.catalog.runs import RunStatus
@@ -18,6 +18,7 @@ from rehome.outcome import Applied
 from rehome.planner import plan_group
 from rehome.retire import retire as retire_plan
 from seedkeep import clock
+from seedkeep.errors import Refused
 
 
 def moved(lab: SimulatedLab, torrent: str | None = None) -> Plan:
@@ -141,6 +142,44 @@ def test_promise_1_a_source_whose_witness_is_spoiled_is_kept_and_reported(
     assert applied.status is RunStatus.COMMITTED
     assert hidden(plan).read_bytes() == content
     assert not hidden(plan, 1).exists()
+
+
+def test_a_sibling_that_was_removed_with_its_files_does_not_keep_the_source(
+    lab: SimulatedLab,
+) -> None:
+    """Its bytes are on the pool under the names of the others, and are read there."""
+    film = lab.seed("Film", {"film.mkv": 50_000, "film.nfo": b"about"})
+    twin = lab.cross_seed(film, "B", "cross")
+    lab.look()
+    moved(lab, film)
+    lab.client.api.torrents_delete(delete_files=True, torrent_hashes=[twin])
+    assert not (lab.pool_seeding / "cross/Film/film.mkv").exists()
+    applied = retire(lab)
+    assert kept(applied) == {}
+    assert applied.status is RunStatus.RETIRED
+    assert files_in(lab.stash) == {}
+
+
+def test_promise_1_a_siblings_copy_that_is_spoiled_too_replaces_nothing(lab: SimulatedLab) -> None:
+    film = lab.seed("Film", {"film.mkv": 50_000})
+    twin = lab.cross_seed(film, "B", "cross")
+    lab.look()
+    plan = moved(lab, film)
+    lab.client.api.torrents_delete(delete_files=True, torrent_hashes=[twin])
+    spoil_content(lab.pool_seeding / "Film/film.mkv")
+    applied = retire(lab)
+    assert set(kept(applied)) == {str(hidden(plan, n)) for n in range(len(plan.retire))}
+    assert applied.status is RunStatus.COMMITTED
+
+
+def test_a_run_that_was_interrupted_has_nothing_to_retire_and_says_so(lab: SimulatedLab) -> None:
+    torrent = lab.seed("Film", {"film.mkv": 50_000})
+    lab.look()
+    with killed_in(3, afterwards=True):
+        lab.apply(lab.plan(torrent), A_DAY)
+    with pytest.raises(Refused, match="run 1 was interrupted") as why:
+        retire(lab)
+    assert "rehome rollback 1" in why.value.hint
 
 
 def test_promise_1_another_name_of_the_source_is_no_copy_of_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from tests.support.relocating import (
     A_DAY,
+    FILM,
     NO_WAIT,
     Family,
     SimulatedLab,
@@ -18,12 +19,13 @@ from tests.support.relocating import (
     killed_in,
     seed_family,
 )
+from tests.support.torrents import sibling
 from tests.support.tree_snapshot import files_in
 
 from hashall.catalog.runs import RunStatus
 from rehome.executor import RollbackFailed, RolledBack
-from rehome.model import Hide, Place, Plan, Relocate, Step
-from rehome.outcome import Watch
+from rehome.model import Hide, Place, Plan, Relocate, Step, StopTorrents
+from rehome.outcome import Watch, Wishes
 from rehome.planning import StalePlan
 from seedkeep.errors import Refused, SeedError
 
@@ -65,6 +67,9 @@ CHANGES: dict[str, Change] = {
     "a file was replaced by its copy": _replace,
     "a file is gone": lambda lab, _: (lab.seeding / "flat/film.nfo").unlink(),
     "the library got a hardlink": lambda lab, f: lab.import_into_library(f.plain, "Film"),
+    "the library got a symlink": lambda lab, _: (lab.media / "film.mkv").symlink_to(
+        lab.seeding / "Film/film.mkv"
+    ),
     "a hardlink came into the domain": lambda lab, _: os.link(
         lab.seeding / "Film/film.mkv", lab.seeding / "link.mkv"
     ),
@@ -116,7 +121,10 @@ def test_a_plan_is_applied_once(lab: SimulatedLab) -> None:
         lab.apply(plan, A_DAY)
 
 
-@pytest.mark.parametrize("change", ["the library got a hardlink", "a torrent was stopped"])
+@pytest.mark.parametrize(
+    "change",
+    ["the library got a hardlink", "the library got a symlink", "a torrent was stopped"],
+)
 def test_what_changes_while_the_bytes_are_copied_is_found_before_the_switch(
     lab: SimulatedLab, change: str
 ) -> None:
@@ -132,6 +140,35 @@ def test_what_changes_while_the_bytes_are_copied_is_found_before_the_switch(
     assert isinstance(why.value.__cause__, StalePlan)
     assert lab.seen().torrents == before
     assert lab.own_debris() == []
+
+
+@pytest.mark.parametrize("when", [StopTorrents, Hide])
+def test_promise_3_a_torrent_that_comes_to_the_files_while_they_are_switched_gets_them_back(
+    lab: SimulatedLab, when: type[Step]
+) -> None:
+    """As a cross-seeder injects it: complete without a check, right where the files are."""
+    film = lab.seed("Film", FILM)
+    another = another_film(lab)
+    lab.look()
+    before = files_in(lab.stash)
+    todo = [sibling(lab.made[film], "NEW")]
+
+    def told(step: Step, what: str) -> None:
+        if what == "do" and isinstance(step, when) and todo:
+            lab.client.add(todo.pop().data, lab.seeding, skip_checking=True)
+
+    with lab.app() as app:
+        plans = [app.plan(film), app.plan(another)]
+        outcome = app.apply_all(plans, Wishes(retain=A_DAY, reason="a test"), Watch(told))
+    first, second = outcome.ended
+    assert first.error is not None
+    assert "a torrent was added that seeds files of this group" in first.error.detail
+    assert second.error is None
+    there = files_in(lab.stash)
+    assert {path for path in before if path.startswith("torrents/seeding/Film/")} <= there.keys()
+    assert {row["save_path"] for row in lab.rows().values() if row["name"] == "Film"} == {
+        str(lab.seeding)
+    }
 
 
 def test_an_open_run_is_ended_before_another_one_begins(lab: SimulatedLab) -> None:

@@ -60,6 +60,18 @@ def test_everything_is_as_it_was_before_the_run(lab: SimulatedLab, family: Famil
     assert statuses(lab) == [RunStatus.RETIRED] * 2
 
 
+def test_a_torrent_whose_save_path_is_a_symlink_comes_back_to_it(lab: SimulatedLab) -> None:
+    (lab.seeding / "films").mkdir()
+    (lab.seeding / "by another name").symlink_to("films")
+    film = lab.seed("Film", FILM, below="by another name")
+    lab.look()
+    before = lab.seen()
+    lab.apply(lab.plan(film), A_DAY)
+    undo(lab)
+    assert changes(before, lab.seen()) == []
+    assert lab.own_debris() == []
+
+
 def test_the_catalog_knows_that_it_is_back(lab: SimulatedLab, family: Family) -> None:
     plan = lab.plan(family.plain)
     lab.apply(plan, A_DAY)
@@ -317,6 +329,45 @@ def test_promise_3_a_torrent_that_came_to_the_copy_keeps_it(
     with pytest.raises(CannotUndo, match="other torrents seed"):
         undo(lab)
     assert changes(before, lab.seen()) == []
+
+
+def test_promise_2_a_library_that_made_symlinks_to_the_copy_keeps_it(lab: SimulatedLab) -> None:
+    torrent_id = lab.seed("Film", FILM)
+    lab.look()
+    lab.apply(lab.plan(torrent_id), A_DAY)
+    link = lab.media / "film.mkv"
+    link.symlink_to(lab.pool_seeding / "Film/film.mkv")
+    with pytest.raises(CannotUndo, match="symlinks lead to what the run placed") as why:
+        undo(lab)
+    assert why.value.detail == str(link)
+    link.unlink()
+    undo(lab)
+
+
+def test_a_symlink_to_what_lay_in_its_place_before_the_run_is_no_hindrance(
+    lab: SimulatedLab, family: Family
+) -> None:
+    (lab.media / "about the film").symlink_to(lab.pool_seeding / "Film/film.nfo")
+    before = lab.seen()
+    lab.apply(lab.plan(family.plain), A_DAY)
+    undo(lab)
+    assert changes(before, lab.seen()) == []
+
+
+def test_promise_3_a_torrent_that_reaches_the_copy_through_symlinks_keeps_it(
+    lab: SimulatedLab,
+) -> None:
+    torrent_id = lab.seed("Film", FILM)
+    lab.look()
+    twin = sibling(lab.made[torrent_id], "NEW")
+    lab.apply(lab.plan(torrent_id), A_DAY)
+    linked = lab.pool_seeding / "linked"
+    linked.mkdir()
+    (linked / "Film").symlink_to(lab.pool_seeding / "Film")
+    newcomer = lab.client.add(twin.data, linked, skip_checking=True)
+    with pytest.raises(CannotUndo, match="symlinks lead to what the run placed") as why:
+        undo(lab)
+    assert newcomer in why.value.detail
 
 
 def test_promise_3_a_category_that_leads_elsewhere_by_now_forbids_it(lab: SimulatedLab) -> None:

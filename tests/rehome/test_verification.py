@@ -7,11 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.relocating import A_DAY, SimulatedLab, changes, seed_family
+from tests.support.relocating import A_DAY, SimulatedLab, changes, killed_in, seed_family
 
 from hashall.catalog.runs import RunStatus
+from rehome import planner
 from rehome.executor import RolledBack
-from rehome.model import CheckFiles, FillPayload, Place, Plan, Recheck, Step
+from rehome.model import (
+    CheckFiles,
+    FillPayload,
+    Hide,
+    Place,
+    Plan,
+    Recheck,
+    Step,
+    StopTorrents,
+    Verdict,
+    VerifyReuse,
+)
 from rehome.outcome import Watch
 
 
@@ -56,6 +68,73 @@ def test_a_copy_on_the_pool_that_rotted_is_found_before_it_is_used(lab: Simulate
     failed = run(lab, plan, FillPayload, lambda: None)
     assert "does not have the bytes that the catalog says" in failed.detail
     assert changes(before, lab.seen()) == []
+
+
+def seed_film_with_two_copies(lab: SimulatedLab) -> str:
+    """One copy lies in its place on the pool; the other one comes first and is what is linked."""
+    film = lab.seed("Film", {"film.mkv": 30_000})
+    for folder in ("Another", "Film"):
+        copy = lab.pool_seeding / folder / "film.mkv"
+        copy.parent.mkdir()
+        copy.write_bytes((lab.seeding / "Film/film.mkv").read_bytes())
+    lab.look()
+    return film
+
+
+def test_promise_8_a_file_that_rotted_in_its_place_is_read_although_another_copy_is_used(
+    lab: SimulatedLab,
+) -> None:
+    plan = lab.plan(seed_film_with_two_copies(lab))
+    assert plan.verdict is Verdict.REUSE
+    rot(lab.pool_seeding / "Film/film.mkv")
+    before = lab.seen()
+    failed = run(lab, plan, VerifyReuse, lambda: None)
+    assert "Film/film.mkv does not have the bytes" in failed.detail
+    assert changes(before, lab.seen()) == []
+
+
+@pytest.mark.parametrize("rotten", [True, False])
+def test_a_run_of_an_older_version_that_did_not_read_a_file_in_its_place_reads_it_at_its_end(
+    lab: SimulatedLab, monkeypatch: pytest.MonkeyPatch, rotten: bool
+) -> None:
+    film = seed_film_with_two_copies(lab)
+    monkeypatch.setattr(planner, "_adopted_unread", lambda *_: [])
+    plan = lab.plan(film)
+    hide = next(number for number, step in enumerate(plan.steps) if type(step) is Hide)
+    before = lab.seen()
+    with killed_in(hide, afterwards=True):
+        lab.apply(plan, A_DAY)
+    if rotten:
+        rot(lab.pool_seeding / "Film/film.mkv")
+    with lab.app() as app:
+        if not rotten:
+            assert app.resume(1, Watch()).status is RunStatus.COMMITTED
+            return
+        with pytest.raises(RolledBack, match="does not have the bytes"):
+            app.resume(1, Watch())
+    after = lab.seen()
+    assert (before.stash, before.torrents) == (after.stash, after.torrents)
+
+
+@pytest.mark.parametrize("name", ["backup/cut of the film.mkv", "Film/film.nfo"])
+@pytest.mark.parametrize("when", [StopTorrents, CheckFiles])
+def test_promise_3_what_is_written_into_after_it_was_read_is_found_before_the_commit(
+    lab: SimulatedLab, when: type[Step], name: str
+) -> None:
+    """Whether it is linked to or lies in its place: no torrent stays on bytes that nobody read."""
+    family = seed_family(lab)
+    before = lab.seen()
+    shared = lab.pool_seeding / name
+
+    def write() -> None:
+        with shared.open("r+b") as out:
+            out.write(b"other")
+
+    failed = run(lab, lab.plan(family.plain), when, write)
+    assert "was changed or exchanged after its bytes were read" in failed.detail
+    after = lab.seen()
+    assert (before.stash, before.torrents) == (after.stash, after.torrents)
+    assert shared.read_bytes().startswith(b"other")  # theirs, and left as it is
 
 
 def test_a_source_that_vanishes_before_it_is_copied_moves_nothing(lab: SimulatedLab) -> None:

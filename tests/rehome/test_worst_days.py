@@ -55,7 +55,9 @@ from rehome.model import (
     StopTorrents,
     Verdict,
 )
+from rehome.newcomers import refuse_newcomers
 from rehome.outcome import Watch
+from rehome.planning import StalePlan
 from rehome.switch import ClientSwitch
 from seedkeep.errors import Refused, SeedError
 from seedkeep.sqlite import Database
@@ -173,6 +175,23 @@ def test_a_file_that_is_not_wanted_and_lies_there_all_the_same_blocks(scene: Sta
     assert "'Book/notes.txt'" in sentence(made, "group-not-whole")
 
 
+@pytest.mark.parametrize(
+    "kept_as", ["Book/notes.txt.!qB", "Book/.unwanted/notes.txt", "Book/.unwanted/notes.txt.!qB"]
+)
+def test_a_file_that_is_not_wanted_and_had_begun_blocks_under_each_name_of_the_client(
+    scene: Stage, kept_as: str
+) -> None:
+    """4.5 and 5.1 carry it over the border by themselves, while the torrent seeds nothing."""
+    book = scene.seed(1, BOOK)
+    unwant(scene, book, 1)
+    (scene.seeding / kept_as).parent.mkdir(exist_ok=True)
+    (scene.seeding / "Book/notes.txt").rename(scene.seeding / kept_as)
+    scene.look()
+    made = scene.plan(book)
+    assert codes(made) == ["group-not-whole"]
+    assert repr(kept_as) in sentence(made, "group-not-whole")
+
+
 def test_a_file_that_is_not_wanted_and_is_not_there_does_not_block(scene: Stage) -> None:
     book = scene.seed(1, BOOK)
     unwant(scene, book, 1)
@@ -251,6 +270,31 @@ def test_a_pool_that_no_scan_has_seen_is_not_covered(scene: Stage) -> None:
     assert paths(scene.plan(book), "root-not-covered") == [str(scene.pool_seeding)]
     scene.scan(scene.pool)
     assert scene.plan(book).verdict is Verdict.MOVE
+
+
+# -- torrents that come to the files while a run is under way
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_only_a_torrent_that_wants_the_hidden_files_counts_as_a_newcomer(
+    scene: Stage, wanted: bool
+) -> None:
+    book = scene.seed(1, BOOK)
+    scene.look()
+    made = scene.plan(book)
+    newcomer = scene.seed(2, {**BOOK, "Book/more.txt": "more"})
+    if not wanted:
+        for number in range(len(BOOK)):
+            unwant(scene, newcomer, number)
+    for name in BOOK:
+        (scene.seeding / name).unlink()
+    look = scene.gatherer().look(whole=False)
+    if wanted:
+        with pytest.raises(StalePlan, match="a torrent was added") as why:
+            refuse_newcomers(look, made)
+        assert newcomer in why.value.detail
+    else:
+        refuse_newcomers(look, made)
 
 
 # -- files that others remove while a run is under way

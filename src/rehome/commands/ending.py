@@ -37,6 +37,9 @@ def resume(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> int:
         runs = _chosen(app, run_id, every, "resume")
         with render_runs.watching([app.run(run).plan for run in runs], as_json) as watch:
             ended = app.resume_all(runs, watch)
+    if not runs and not as_json:
+        console.emit("no run was interrupted")
+        return 0
     return finish(Outcome(ended), run_id is not None, as_json)
 
 
