@@ -27,7 +27,7 @@ def refuse_newcomers(look: Look, plan: Plan) -> None:
         raise StalePlan(
             "a torrent was added that seeds files of this group from where they were",
             detail="\n".join(found),
-            hint="run `hashall payload sync`, and make a new plan",
+            hint="run `hashall payload sync`, then plan or undo again",
         )
 
 

@@ -69,5 +69,10 @@ def test_ctrl_c_does_not_wait_for_the_end_of_a_large_file(
         raise HashingStopped
 
     monkeypatch.setattr(hash_missing, "hash_file", read)
-    with pytest.raises(KeyboardInterrupt):
-        hash_missing.hash_missing(lab.places(), paths)
+    # Started in the background by a shell, a process ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            hash_missing.hash_missing(lab.places(), paths)
+    finally:
+        signal.signal(signal.SIGINT, before)
