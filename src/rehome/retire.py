@@ -11,7 +11,7 @@ from pathlib import Path
 from hashall import fsops
 from hashall.hashing import inode_of
 from rehome.model import Direction, Fingerprint, Plan, Retirement
-from rehome.world import planned_stamp, remove_if_empty, verify_bytes
+from rehome.world import lies_at, planned_stamp, remove_if_empty, verify_bytes
 from seedkeep.errors import SeedError
 
 
@@ -53,7 +53,7 @@ def retire(
     for item in plan.retire:
         path = Path(item.hidden_root) / item.name
         try:
-            if not _is_there(path):
+            if not lies_at(path):
                 continue  # gone with an earlier, interrupted try
             copies.verify(item, path)
             if plan.direction is Direction.UNDO:
@@ -69,15 +69,6 @@ def retire(
             kept.append(Kept(str(path), reason))
     _remove_emptied(plan, in_use)
     return Retired(freed, files, tuple(kept))
-
-
-def _is_there(path: Path) -> bool:
-    """False only for what is surely gone; a path that cannot be looked at raises."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)
