@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-fast test-platforms check bench bench-link bench-payload test-link-kills bench-scan bench-rehome bench-plan bench-server bench-rules chaos docs lock clean
+.PHONY: help setup compiled demo test test-fast test-platforms check bench bench-link bench-payload test-link-kills bench-scan bench-rehome bench-plan bench-server bench-rules chaos docs lock clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -14,6 +14,9 @@ help: ## print this list
 
 setup: ## system packages, .venv, qBittorrent 5.1 in a cache folder; quick when all is there
 	@scripts/python -m scripts.setup
+
+compiled: setup ## bytecode of our own, as an installed program has it, also where Python may write none
+	@$(BIN)/python -m compileall -q src
 
 demo: setup ## a private qBittorrent, two filesystems, a small library: move what may move, in two minutes
 	@$(BIN)/python -m scripts.demo
@@ -34,36 +37,36 @@ check: setup ## ruff, formatting, mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy src tests/support scripts
 
-bench: setup ## relocation beside plain setLocation, on real filesystems and a real client
+bench: compiled ## relocation beside plain setLocation, on real filesystems and a real client
 	@$(BIN)/python -m benchmarks.relocation
 
-bench-rehome: setup ## groups of 1, 3 and 10 torrents beside setLocation; 1,000 groups that are reused
+bench-rehome: compiled ## groups of 1, 3 and 10 torrents beside setLocation; 1,000 groups that are reused
 	@$(BIN)/python -m benchmarks.relocation --size 64MiB --torrents 1 --torrents 3 --torrents 10
 	@$(BIN)/python -m benchmarks.reuse --groups 1000
 
-bench-plan: setup ## plans and a report over 30,000 torrents (ARGS="--torrents 3000")
+bench-plan: compiled ## plans and a report over 30,000 torrents (ARGS="--torrents 3000")
 	@$(BIN)/python -m benchmarks.rehome_plan $(ARGS)
 
-bench-server: setup ## jobs through the queue beside huey and rq; requests to the server by 100 clients
+bench-server: compiled ## jobs through the queue beside huey and rq; requests to the server by 100 clients
 	@$(BIN)/python -m benchmarks.server_queue
 	@$(BIN)/python -m benchmarks.server_http
 
 chaos: setup ## N (default 200) random days with a fault each, on real filesystems and a real client
 	@CHAOS_N=$(or $(N),200) CHAOS_FIRST=$(or $(FIRST),0) $(BIN)/python -m pytest -q -n 3 tests/chaos/test_chaos.py
 
-bench-link: setup ## duplicates become hardlinks beside jdupes -L and hardlink (ARGS="--small 2000 --large 8"; 10 GB)
+bench-link: compiled ## duplicates become hardlinks beside jdupes -L and hardlink (ARGS="--small 2000 --large 8"; 10 GB)
 	@$(BIN)/python -m benchmarks.link $(ARGS)
 
 test-link-kills: setup ## SIGKILL of `hashall link execute` at 200 random moments, every name watched meanwhile
 	@SEEDKEEP_LINK_KILLS=200 $(BIN)/python -m pytest -q -n auto tests/chaos/test_link_kills.py
 
-bench-payload: setup ## payload sync of 30,000 torrents beside a bare HTTP client (ARGS="--torrents 3000 --version 5.1")
+bench-payload: compiled ## payload sync of 30,000 torrents beside a bare HTTP client (ARGS="--torrents 3000 --version 5.1")
 	@$(BIN)/python -m benchmarks.payload $(ARGS)
 
-bench-scan: setup ## scans beside find, jdupes, rdfind, rmlint, hardlink, openssl (ARGS=--small; 30 GB, cached)
+bench-scan: compiled ## scans beside find, jdupes, rdfind, rmlint, hardlink, openssl (ARGS=--small; 30 GB, cached)
 	@$(BIN)/python -m benchmarks.scan $(ARGS)
 
-bench-rules: setup ## fifty rules on thousands of torrents beside qbt-rules 0.3.2
+bench-rules: compiled ## fifty rules on thousands of torrents beside qbt-rules 0.3.2
 	@$(BIN)/python -m benchmarks.rules $(ARGS)
 
 docs: setup ## write the parts of the documentation that come from the code

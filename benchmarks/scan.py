@@ -132,7 +132,9 @@ class Bench:
         command = [*HASHALL, "dupes", "--db", self.catalog("small")]
         ours = Run("hashall dupes", (command,), bar="≤ 0.4 s")
         python = Run("python -c pass", ([sys.executable, "-c", "pass"],))
-        self.measure(Work(f"all duplicates of {self.names:,} names", False, ours, (python,)))
+        jdupes = Run("jdupes -rq", (["jdupes", "-rq", str(root)],))
+        peers = (python, jdupes)
+        self.measure(Work(f"all duplicates of {self.names:,} names", False, ours, peers))
         if not shutil.which("jdupes"):
             return
         theirs, listed = groups.of_jdupes(root), groups.of_hashall([*command, "--json"])

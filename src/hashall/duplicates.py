@@ -45,11 +45,18 @@ def find_duplicates(places: Places, *, across: bool = False, min_size: int = 1) 
 
 def as_values(found: DuplicateList) -> Duplicates:
     groups = []
-    for group in found.groups:
-        redundant, sha256, size, saves, *_ = group
-        copies = tuple(_copy(found, place) for place, _ in found.copies(group))
-        groups.append(DuplicateGroup(sha256, size, saves, redundant, copies))
-    return Duplicates(tuple(groups), found.saves, found.redundant, found.unhashed)
+    for number in found.order:
+        copies = tuple(_copy(found, place) for place, _ in found.copies(number))
+        groups.append(
+            DuplicateGroup(
+                sha256=found.sha256s[number],
+                size=found.sizes[number],
+                saves=found.saves[number],
+                redundant=found.redundant[number],
+                copies=copies,
+            )
+        )
+    return Duplicates(tuple(groups), found.all_saves, found.all_redundant, found.unhashed)
 
 
 def _copy(found: DuplicateList, place: int) -> Copy:

@@ -69,10 +69,11 @@ class Places:
 
     def abspath(self, place: Place) -> Path | None:
         """A path that shows this place here and now; None when no mount does."""
-        device = self.catalog.devices.get(place.device_id)
-        found = self.mounts.to_abspath(
-            device.fs_key, place.relpath, preferred=device.preferred_mount_point
-        )
+        return self.abspath_on(self.catalog.devices.get(place.device_id), place.relpath)
+
+    def abspath_on(self, device: Device, path: RelPath) -> Path | None:
+        """The same, without a look at the catalog."""
+        found = self.mounts.to_abspath(device.fs_key, path, preferred=device.preferred_mount_point)
         return None if found is None else Path(found)
 
     def mount_points_of(self, fs_key: str) -> tuple[str, ...]:
@@ -86,6 +87,15 @@ class Places:
             if located.identity.fs_key == fs_key and located.mount_point == mount.mount_point:
                 found.add(mount.mount_point)
         return tuple(sorted(found))
+
+    def missing_mount_at(self, path: Path) -> Device | None:
+        """What was last seen mounted at `path` or above it, where no mount is now."""
+        now = {mount.mount_point for mount in self.mounts.mounts}
+        above = {str(path), *map(str, path.parents)} - now
+        for device in self.catalog.devices.all():
+            if above.intersection(self.catalog.devices.mount_points(device.device_id)[:1]):
+                return device
+        return None
 
     def shown(self, device_id: int, path: RelPath) -> str:
         """A place in words: its absolute path, or device and path when no mount shows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from hashall.duplicate_list import DuplicateList
 from seedkeep.text import printable
@@ -14,32 +14,50 @@ _NEXT, _SAME = "\n  ", "\n    = "  # before another copy; before another name of
 
 def duplicates(found: DuplicateList) -> Iterator[str]:
     """Pieces of the text, without the newline at their end: the whole can be large."""
-    names = found.names
+    starts, heads, in_order = found.starts, _heads(found), found.texts_in_order
+    in_words: Container[int] = found.members if found.printable else range(len(heads))
     lines: list[str] = []
-    for group in found.groups:
-        _, sha256, size, saves, start, end, members, unseen = group
-        if unseen or not found.printable:
-            copies = [_names(names[place], more) for place, more in found.copies(group)]
-        elif members is None:
-            copies = sorted(names[start:end])
+    for number in found.order:
+        if number in in_words:
+            copies = _in_words(found, number)
         else:
-            copies = [n if type(n) is str else _SAME.join(n) for _, _, n, _, _ in members]
-        one = format_size(size)
-        lines.append(
-            f"{len(copies)} × {one}, hardlinks save {one if saves == size else format_size(saves)}"
-            f"  {sha256[:16]}\n  {_NEXT.join(copies)}\n"
-        )
+            copies = in_order(starts[number], starts[number + 1], _SAME.join)
+        lines.append(f"{len(copies)} copies of {heads[number]}{_NEXT.join(copies)}\n")
         if len(lines) == _GROUPS_PER_PIECE:
             yield "\n".join(lines)
             lines.clear()
     yield "\n".join([*lines, *_sums(found)])
 
 
+def _heads(found: DuplicateList) -> list[str]:
+    """What is said of each group but how many there are.
+
+    By number: in the order in which they are shown, each would be far away in memory.
+    """
+    one = [*map(format_size, found.sizes)]
+    saves = [
+        same if saves == size else format_size(saves)
+        for same, size, saves in zip(one, found.sizes, found.saves, strict=True)
+    ]
+    return [
+        f"{size}, hardlinks save {saved}  {sha256[:16]}\n  "
+        for size, saved, sha256 in zip(one, saves, found.sha256s, strict=True)
+    ]
+
+
+def _in_words(found: DuplicateList, number: int) -> list[str]:
+    names = found.names
+    members, unseen = found.members.get(number, ([], False))
+    if unseen or not found.printable:
+        return [_names(names[place], more) for place, more in found.copies(number)]
+    return [n if type(n) is str else _SAME.join(n) for _, _, n, _, _ in members]
+
+
 def _sums(found: DuplicateList) -> Iterator[str]:
-    if found.groups:
+    if found.order:
         yield (
-            f"{_count(len(found.groups), 'group')} with {format_size(found.redundant)} beyond one"
-            f" copy; hardlinks would save {format_size(found.saves)}"
+            f"{_count(len(found.order), 'group')} with {format_size(found.all_redundant)} beyond"
+            f" one copy; hardlinks would save {format_size(found.all_saves)}"
         )
     else:
         yield "no duplicates"

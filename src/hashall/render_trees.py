@@ -42,7 +42,7 @@ def equal_trees(found: EqualTrees) -> str:
     lines = []
     for group in found.groups:
         lines.append(
-            f"{len(group.copies)} × {format_size(group.bytes)} in {_files(group.files)},"
+            f"{len(group.copies)} copies of {format_size(group.bytes)} in {_files(group.files)},"
             f" {format_size(group.redundant)} beyond one copy  {group.tree_hash[:16]}"
         )
         lines += [f"  {printable(copy.path)} (device {copy.device_id})" for copy in group.copies]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hashall.catalog.scans import is_at_or_below
-from hashall.model import Place, RelPath
+from hashall.model import Device, RelPath
 from hashall.places import Places
 from hashall.relpath import join
 
@@ -19,7 +19,12 @@ class ShownPaths:
     """
 
     places: Places
-    _roots: dict[int, list[tuple[RelPath, str | None]]] = field(default_factory=dict)
+    _known: dict[int, tuple[Device, list[tuple[RelPath, str | None]]]] = field(default_factory=dict)
+
+    def learn(self, device_id: int) -> None:
+        """Read all that is needed from the catalog, which is not asked about this device again."""
+        device = self.places.catalog.devices.get(device_id)
+        self._known[device_id] = device, self._roots_of(device)
 
     def folder(self, device_id: int, path: RelPath) -> str:
         """What stands before a name in this directory; a place in words when no mount shows it."""
@@ -39,20 +44,21 @@ class ShownPaths:
 
     def _abspath(self, device_id: int, folder: RelPath) -> str | None:
         """With a slash at the end."""
-        if device_id not in self._roots:
-            self._roots[device_id] = self._roots_of(device_id)
-        for root, shown in self._roots[device_id]:
+        if device_id not in self._known:
+            self.learn(device_id)
+        device, roots = self._known[device_id]
+        for root, shown in roots:
             if shown is not None and is_at_or_below(folder, root):
                 rest = folder[len(root) :].strip("/")
                 return join(shown.rstrip("/"), rest) + "/" if rest else shown.rstrip("/") + "/"
-        found = self.places.abspath(Place(device_id, folder))
+        found = self.places.abspath_on(device, folder)
         return None if found is None else f"{str(found).rstrip('/')}/"
 
-    def _roots_of(self, device_id: int) -> list[tuple[RelPath, str | None]]:
+    def _roots_of(self, device: Device) -> list[tuple[RelPath, str | None]]:
         """Scanned places of a device, the deepest first, as they show now."""
         found = []
-        for device, root, _, _ in self.places.catalog.scans.roots():
-            if device == device_id:
-                path = self.places.abspath(Place(device_id, root))
+        for device_id, root, _, _ in self.places.catalog.scans.roots():
+            if device_id == device.device_id:
+                path = self.places.abspath_on(device, root)
                 found.append((root, None if path is None else str(path)))
         return sorted(found, key=lambda pair: (-len(pair[0]), pair[0]))

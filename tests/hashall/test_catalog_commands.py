@@ -102,7 +102,7 @@ def test_every_command_of_this_page_is_registered() -> None:
 def test_dupes_lists_copies_with_all_their_names(terminal: Terminal) -> None:
     root = terminal.lab.root
     assert terminal.text("dupes") == (
-        "2 × 2.0 KiB, hardlinks save 2.0 KiB  " + sha()[:16] + "\n"
+        "2 copies of 2.0 KiB, hardlinks save 2.0 KiB  " + sha()[:16] + "\n"
         f"  {root}/movies/Film.mkv\n    = {root}/seeds/Film/film.mkv\n"
         f"  {root}/caf\\xe9\\n.mkv\n"
         "\n"
@@ -129,7 +129,7 @@ def test_equal_directories_are_listed(terminal: Terminal) -> None:
         lab.write(f"{side}/a", b"a")
     lab.write("one b", b"b")
     lab.scan()
-    assert terminal.text("dupes", "--trees").startswith("2 × 1 B in 1 file, 1 B beyond one copy")
+    assert terminal.text("dupes", "--trees").startswith("2 copies of 1 B in 1 file, 1 B beyond one copy")
     (group,) = terminal.json("equal_trees", "dupes", "--trees")["groups"]
     assert [copy["path"] for copy in group["copies"]] == [f"{lab.root}/one", f"{lab.root}/two"]
 

@@ -18,7 +18,7 @@ from tests.support.catalog_lab import CatalogLab
 from tests.support.filesystems import lab_folder, tmpfs
 
 from hashall import render_duplicates
-from hashall.catalog.duplicates import EqualBytes
+from hashall.catalog.duplicates import EqualBytes, NamesOfDirs
 from hashall.duplicate_list import list_duplicates
 from hashall.duplicates import Copy, DuplicateGroup, Duplicates, find_duplicates
 from hashall.relpath import join
@@ -236,6 +236,21 @@ def used(folder: Path) -> int:
     return sum(inodes.values())
 
 
+def test_copies_are_found_in_many_directories(lab: CatalogLab) -> None:
+    """More than one question asks for; the first and the last, and one without files between."""
+    expected = []
+    for number in range(300):
+        (lab.root / f"{number:03}").mkdir(parents=True)
+        if number != 150:
+            lab.write(f"{number:03}/a", str(number % 100).encode())
+    for rest in range(100):
+        numbers = [n for n in range(rest, 300, 100) if n != 150]
+        expected.append([[f"{number:03}/a"] for number in numbers])
+    lab.scan()
+
+    assert sorted(names_of(lab, found(lab))) == sorted(expected)
+
+
 def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
     lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,10 +259,10 @@ def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
     lab.scan()
     names = EqualBytes.names
 
-    def a_moment_later(table: EqualBytes, device_id: int) -> Iterator[tuple[str, bytes, str]]:
+    def a_moment_later(table: EqualBytes, device_id: int, part: range) -> NamesOfDirs | None:
         with open_database(lab.db_path) as other:
             other.execute(f"UPDATE names_{device_id} SET gone_at = 'now'")
-        return names(table, device_id)
+        return names(table, device_id, part)
 
     monkeypatch.setattr(EqualBytes, "names", a_moment_later)
     assert names_of(lab, found(lab)) == [[["a"], ["b"]]]
@@ -420,7 +435,7 @@ def naive_text(duplicates: Duplicates) -> str:
     lines = []
     for group in duplicates.groups:
         lines.append(
-            f"{len(group.copies)} × {format_size(group.size)}, hardlinks save"
+            f"{len(group.copies)} copies of {format_size(group.size)}, hardlinks save"
             f" {format_size(group.saves)}  {group.sha256[:16]}"
         )
         for copy in group.copies:

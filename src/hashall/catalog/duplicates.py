@@ -10,21 +10,45 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from hashall.model import RelPath
-from seedkeep.sqlite import Database, from_db
+from seedkeep.sqlite import Database
 
 _CACHE_KIB = 1024
 _DECODER = json.JSONDecoder()
 
-# SHA-256, size, number of inodes, the inodes, their devices: numbers with commas between them.
-# No devices when only one was asked for.
-EqualInodes = tuple[str, int, int, str, str | None]
+_DIRS_OF_PART = 32
+_FIRST_DIGITS = "0123456789abcdef"
+# Parts of all SHA-256: from the first of two on, before the second.
+PARTS = tuple(zip(["", *_FIRST_DIGITS[1:]], [*_FIRST_DIGITS[1:], "g"], strict=True))
+
+
+class EqualInodes(NamedTuple):
+    """What is equal, by SHA-256 and size: lists as texts, with commas between their values."""
+
+    sha256s: str
+    sizes: str
+    counts: str  # of inodes
+    inodes: str  # those of the first group, then of the second, and so on
+    devices: str | None  # of these inodes; None when only one was asked for
+
+
+class NamesOfDirs(NamedTuple):
+    """Directories in the same order in each; a slash, or two, can be in no name."""
+
+    paths: bytes  # with "//" between them
+    names: bytes  # with "/" between them, and "//" between directories
+    inodes: str  # of these names: a JSON list for each directory, with commas between
 
 
 def numbers(packed: str) -> list[int]:
     """What `group_concat` made of numbers; none of an empty text."""
-    found: list[int] = _DECODER.raw_decode(f"[{packed}]")[0]  # faster than to split and convert
+    return lists(packed)  # faster than to split and convert
+
+
+def lists(packed: str) -> list[Any]:
+    """The same of JSON lists with commas between them."""
+    found: list[Any] = _DECODER.raw_decode(f"[{packed}]")[0]
     return found
 
 
@@ -45,12 +69,14 @@ class EqualBytes:
                 self.db.script("COMMIT")
             self.db.script(f"PRAGMA cache_size={kept[0]}")
 
-    def groups(self, device_ids: Sequence[int], *, min_size: int) -> Iterator[EqualInodes]:
+    def groups(
+        self, device_ids: Sequence[int], part: tuple[str, str], *, min_size: int
+    ) -> EqualInodes | None:
         """What two inodes or more have on these devices together, by SHA-256 and size.
 
         An inode whose names are all gone may have made a group of what is a single file now.
         """
-        hashed = "sha256 IS NOT NULL AND size >= :min_size"
+        hashed = "sha256 >= :low AND sha256 < :high AND size >= :min_size"
         if len(device_ids) == 1:
             found, devices = f"inodes_{device_ids[0]} WHERE {hashed}", "NULL"
         else:
@@ -59,42 +85,53 @@ class EqualBytes:
                 for n in device_ids
             )
             found, devices = f"({' UNION ALL '.join(each)})", "group_concat(device)"
-        return self.db.tuples(
+        (row,) = self.db.all_tuples(
             f"""
-            SELECT sha256, size, count(*), group_concat(inode), {devices} FROM {found}
-             GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size
+            SELECT group_concat(sha256), group_concat(size), group_concat(copies),
+                   group_concat(inodes), group_concat(devices)
+              FROM (SELECT sha256, size, count(*) AS copies, group_concat(inode) AS inodes,
+                           {devices} AS devices
+                      FROM {found}
+                     GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size)
             """,
-            {"min_size": min_size},
+            {"low": part[0], "high": part[1], "min_size": min_size},
         )
+        return None if row[0] is None else EqualInodes(*row)
 
-    def names(self, device_id: int) -> Iterator[tuple[RelPath, bytes, str]]:
-        """(directory, names, inodes) of each directory: its active names and the inode of each.
+    def parts_of_names(self, device_id: int) -> list[range]:
+        """Directories by their `dir_id`, for `names`."""
+        row = self.db.one(f"SELECT max(dir_id) AS last FROM dirs_{device_id}")
+        end = 0 if row is None or row["last"] is None else int(row["last"]) + 1
+        return [range(at, at + _DIRS_OF_PART) for at in range(0, end, _DIRS_OF_PART)]
 
-        Names have a slash between them, inodes a comma.
-        """
+    def names(self, device_id: int, part: range) -> NamesOfDirs | None:
+        """The active names of directories, and the inode of each."""
         n = device_id
         # A name that is not UTF-8 is a blob; as one blob together they stay the bytes they are.
-        rows = self.db.tuples(
+        (row,) = self.db.all_tuples(
             f"""
-            SELECT d.path, f.names, f.inodes
+            SELECT CAST(group_concat(d.path, '//') AS BLOB),
+                   CAST(group_concat(f.names, '//') AS BLOB), group_concat(f.inodes)
               FROM (SELECT dir_id, CAST(group_concat(name, '/') AS BLOB) AS names,
-                           group_concat(inode) AS inodes
-                      FROM names_{n} WHERE gone_at IS NULL GROUP BY dir_id) AS f
+                           '[' || group_concat(inode) || ']' AS inodes
+                      FROM names_{n} WHERE gone_at IS NULL AND dir_id BETWEEN ? AND ?
+                     GROUP BY dir_id) AS f
               JOIN dirs_{n} AS d USING (dir_id)
-            """
+            """,
+            (part.start, part.stop - 1),
         )
-        for path, names, inodes in rows:
-            yield from_db(path), names, inodes
+        return None if row[0] is None else NamesOfDirs(*row)
 
-    def link_counts(self, device_id: int) -> Iterator[tuple[int, int]]:
-        """(inode, links as of the last scan) of inodes that do not have exactly one."""
+    def link_counts(self, device_id: int) -> tuple[str, str] | None:
+        """Inodes that do not have exactly one link as of the last scan, and how many they have.
+
+        Numbers with commas between them.
+        """
         ((inodes, counts),) = self.db.all_tuples(
             f"SELECT group_concat(inode), group_concat(nlink) FROM inodes_{device_id}"
             " WHERE nlink <> 1"
         )
-        if inodes is None:
-            return iter(())
-        return zip(numbers(inodes), numbers(counts), strict=True)
+        return None if inodes is None else (inodes, counts)
 
     def unhashed(self, device_id: int, *, min_size: int) -> int:
         """Inodes of at least this size that no SHA-256 is known of."""
