@@ -34,14 +34,10 @@ def _heads(found: DuplicateList) -> list[str]:
 
     By number: in the order in which they are shown, each would be far away in memory.
     """
-    one = [*map(format_size, found.sizes)]
-    saves = [
-        same if saves == size else format_size(saves)
-        for same, size, saves in zip(one, found.sizes, found.saves, strict=True)
-    ]
     return [
-        f"{size}, hardlinks save {saved}  {sha256[:16]}\n  "
-        for size, saved, sha256 in zip(one, saves, found.sha256s, strict=True)
+        f"{(one := format_size(size))}, hardlinks save"
+        f" {one if saves == size else format_size(saves)}  {sha256[:16]}\n  "
+        for size, saves, sha256 in zip(found.sizes, found.saves, found.sha256s, strict=True)
     ]
 
 

@@ -99,10 +99,11 @@ class EqualBytes:
         return None if row[0] is None else EqualInodes(*row)
 
     def parts_of_names(self, device_id: int) -> list[range]:
-        """Directories by their `dir_id`, for `names`."""
-        row = self.db.one(f"SELECT max(dir_id) AS last FROM dirs_{device_id}")
-        end = 0 if row is None or row["last"] is None else int(row["last"]) + 1
-        return [range(at, at + _DIRS_OF_PART) for at in range(0, end, _DIRS_OF_PART)]
+        """Directories by their `dir_id`, for `names`: about as many in each."""
+        rows = self.db.all_tuples(f"SELECT dir_id FROM dirs_{device_id} ORDER BY dir_id")
+        ids = [dir_id for (dir_id,) in rows]
+        ends = [*ids[_DIRS_OF_PART::_DIRS_OF_PART], *[dir_id + 1 for dir_id in ids[-1:]]]
+        return [range(*part) for part in zip(ids[::_DIRS_OF_PART], ends, strict=True)]
 
     def names(self, device_id: int, part: range) -> NamesOfDirs | None:
         """The active names of directories, and the inode of each."""
