@@ -12,6 +12,7 @@ from qbt_rules.commands.run import JOB_OPTIONS, run_job, run_options
 from seedkeep import console
 from seedkeep.lazy_group import LazyGroup
 from seedkeep.program_options import version_option
+from seedkeep.utf8_names import require_utf8_names
 
 COMMANDS = {
     "completion": "qbt_rules.commands.completion:completion",
@@ -120,4 +121,5 @@ def _perform(mode: str, given: dict[str, Any], flags: dict[str, Any]) -> int | N
 
 
 def main() -> None:
+    require_utf8_names()
     sys.exit(console.run(cli, None, PROGRAM))

@@ -149,6 +149,8 @@ class RuleEngine:
             record.warnings.append(wrong)
         if job.torrent_hash and not record.torrents:
             record.warnings.append(f"qBittorrent has no torrent {job.torrent_hash}")
+        if not any(one.runs_in(job.context) for one in book.rules):
+            record.warnings.append(_none_runs(job.context))
         return record.result()
 
     def explain(
@@ -185,3 +187,9 @@ class RuleEngine:
             ]
         finally:
             disk.close()
+
+
+def _none_runs(context: str | None) -> str:
+    if context is None:
+        return "no rule runs in a job without a context: those that are on all name one"
+    return f"no rule that is on runs in the context {context}"

@@ -183,7 +183,9 @@ class QueueManager(Protocol):
     def leave(self, worker_id: str) -> list[Job]:
         """Give up the seat.  A job that the worker still has is treated as after a lost lease.
 
-        For a worker that ends, and for whoever saw it die.  Returns the jobs that were moved.
+        For a worker that ends, and for whoever saw it die: it waits for the storage no longer than
+        somebody who has to end can, for the lease ends by itself.  Returns the jobs that were
+        moved.
         """
         ...
 

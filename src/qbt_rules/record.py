@@ -27,6 +27,11 @@ class Outcome(enum.StrEnum):
     GONE = "gone"  # the torrent was removed meanwhile
 
 
+# What the rule's other actions may rely on: without it they leave the torrent alone.  Not so where
+# the client refuses a change: that only a live run finds out, and a dry run lists the same.
+_ON_DISK = frozenset({"rehome_demote", "rehome_promote", "payload_verify"})
+
+
 @dataclass
 class Record:
     dry_run: bool
@@ -38,6 +43,7 @@ class Record:
     unknown_count: int = 0
     runs: list[int] = field(default_factory=list)  # of rehome
     warnings: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)  # torrents that the rule at work is done with
 
     def add(
         self,
@@ -51,6 +57,8 @@ class Record:
         """The same outcome for each of `torrents`."""
         for torrent in torrents:
             self.counts[outcome] += 1
+            if _holds_back(action, outcome):
+                self.held.add(torrent.torrent_id)
             if len(self.rows) >= MOST_ROWS or outcome is Outcome.SKIPPED:
                 continue  # what was there already would fill the list of every scheduled job
             row = {
@@ -99,3 +107,9 @@ class Record:
 
 def cut(text: str) -> str:
     return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+
+
+def _holds_back(action: Action, outcome: Outcome) -> bool:
+    if outcome is Outcome.FAILED:
+        return action.type in _ON_DISK
+    return outcome in (Outcome.REFUSED, Outcome.BLOCKED)

@@ -47,9 +47,11 @@ class RuleRun:
             self.record.matched += len(matched)
             if rule.stop_on_match:
                 settled.update(ids_of(matched))
+            self.record.held.clear()
             for action in rule.actions:
-                # An action before may have deleted some.
-                there = [t for t in matched if t.torrent_id in self.world.torrents]
+                # An action before may have deleted some, or may not have been done to some.
+                left = self.world.torrents.keys() - self.record.held
+                there = [torrent for torrent in matched if torrent.torrent_id in left]
                 if there:
                     self._perform(rule, action, there)
         return self.record

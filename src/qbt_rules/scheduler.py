@@ -26,6 +26,7 @@ DEFAULT_CONTEXT = "scheduled"
 _KEYS = ("name", "cron", "every", "context", "hash", "dry_run")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK_STEP = timedelta(minutes=1)
+_LOOKS_BACK = [timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=366)]
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Scheduler:
         self, entries: Iterable[ScheduleEntry], now: datetime, zone: tzinfo | None = None
     ) -> None:
         self._entries = {entry.name: entry for entry in entries}
-        self._zone = zone or local_zone()
+        self._zone = zone or (local_zone() if self._entries else UTC)
         self._seen = now
         self._next = self._after(now)
 
@@ -153,11 +154,9 @@ class Scheduler:
         self._seen = now
         enqueued = 0
         for name, entry in self._entries.items():
-            due, following = self._next[name], self._next[name]
-            while following <= now:
-                due, following = following, entry.after(following, self._zone)
-            if following is self._next[name]:
+            if self._next[name] > now:
                 continue
+            due, following = self._newest(entry, self._next[name], now)
             job = queue.enqueue_scheduled(
                 ScheduleSlot(entry=name, due=due),
                 entry.context,
@@ -170,16 +169,36 @@ class Scheduler:
                 log.info("%s is due: job %s", name, job.job_id)
         return enqueued
 
+    def _newest(
+        self, entry: ScheduleEntry, first: datetime, now: datetime
+    ) -> tuple[datetime, datetime]:
+        """The newest moment up to now, and the one after it; `first` is one of them."""
+        for back in _LOOKS_BACK:  # the clock may have jumped by years, which are many minutes
+            if now - back > first and (later := entry.after(now - back, self._zone)) <= now:
+                first = later
+                break
+        due, following = first, entry.after(first, self._zone)
+        while following <= now:
+            due, following = following, entry.after(following, self._zone)
+        return due, following
+
     def _after(self, now: datetime) -> dict[str, datetime]:
         return {name: e.after(now, self._zone) for name, e in self._entries.items()}
 
 
 def local_zone() -> tzinfo:
     """The zone that TZ names, else the machine's, else UTC."""
+    name = environment().get("TZ")
     try:
-        if name := environment().get("TZ"):
+        if name:
             return ZoneInfo(name.lstrip(":"))
         with Path("/etc/localtime").open("rb") as file:
             return ZoneInfo.from_file(file, key="localtime")
     except (OSError, ValueError, LookupError):
+        if name:
+            log.warning(
+                "TZ is %r, which is no zone known here (like Europe/Berlin):"
+                " the schedule follows UTC",
+                name,
+            )
         return UTC

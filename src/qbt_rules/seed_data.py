@@ -107,7 +107,7 @@ class SeedData:
         return self._payload_value(instance, what)
 
     def forget(self) -> None:
-        for name in ("client", "places", "_instances", "_domain"):
+        for name in ("client", "places", "_instances", "_domains"):
             self.__dict__.pop(name, None)
         self._links.clear()
 
@@ -116,8 +116,9 @@ class SeedData:
         return {found.key: found for found in self.catalog.payloads.instances()}
 
     @cached_property
-    def _domain(self) -> Domain:
-        return Domain(self.places, self.layout.stash_seeding_root)
+    def _domains(self) -> dict[str, Domain]:
+        roots = {"stash": self.layout.stash_seeding_root, "pool": self.layout.pool_seeding_root}
+        return {name: Domain(self.places, root) for name, root in roots.items()}
 
     @property
     def _path_map(self) -> PathMap:
@@ -168,13 +169,7 @@ class SeedData:
 
     def _residency(self, payload: Payload) -> str:
         place = Place(payload.device_id, payload.root_path)
-        for name, root in (
-            ("stash", self.layout.stash_seeding_root),
-            ("pool", self.layout.pool_seeding_root),
-        ):
-            if Domain(self.places, root).below(place) is not None:
-                return name
-        return "other"
+        return next((name for name, it in self._domains.items() if it.holds(place)), "other")
 
     def _also_on(self, payload: Payload) -> tuple[str, ...]:
         assert payload.payload_hash is not None
@@ -185,9 +180,8 @@ class SeedData:
 
     def _link_value(self, instance: TorrentInstance, what: str) -> Value:
         if instance.key not in self._links:
-            self._links[instance.key] = links_of(
-                self.places, self._domain, self.catalog.payloads.files_of(instance.key)
-            )
+            files = self.catalog.payloads.files_of(instance.key)
+            self._links[instance.key] = links_of(self.places, self._domain_of(files), files)
         found = self._links[instance.key]
         if what == "verdict":
             return found.verdict.value
@@ -197,6 +191,12 @@ class SeedData:
         if what == "outside":
             return len(found.outside)
         return found.outside if what == "outside_paths" else found.siblings
+
+    def _domain_of(self, files: Sequence[TorrentFileOnDisk]) -> Domain:
+        """The seeding domain of its side; the one on stash for what lies on neither."""
+        place = Place(files[0].device_id, files[0].path) if files else None
+        on = next((it for it in self._domains.values() if place and it.holds(place)), None)
+        return on or self._domains["stash"]
 
     # -- guards
 
@@ -333,7 +333,7 @@ class LinksOfTorrent:
 
     verdict: LinkVerdict  # the worst of its files
     why: str
-    outside: tuple[str, ...]  # absolute, outside of the seeding domain
+    outside: tuple[str, ...]  # absolute, outside of the seeding domain of its side
     siblings: int  # names inside that are not the torrent's own
 
 

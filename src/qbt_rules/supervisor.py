@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -121,8 +122,7 @@ def _watch(
 
 def _start(one: _Running, mask: set[int | signal.Signals]) -> None:
     one.incarnation = one.child.incarnation()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     parent = os.getpid()
     one.pid = os.fork()
     if one.pid == 0:
@@ -144,9 +144,15 @@ def _be_the_child(one: _Running, mask: set[int | signal.Signals], parent: int) -
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(code)
+
+
+def _flush() -> None:
+    """A terminal that is gone, or a log on a full disk, ends no server."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
 
 
 def _die_with_parent(parent: int) -> None:

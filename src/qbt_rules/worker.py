@@ -34,6 +34,7 @@ SAFE_PART = 0.8  # of a lease that could not be renewed, in which a job still ch
 CLEANUP_EVERY = timedelta(minutes=10)
 _LEAST_PAUSE_S = 1.0  # of upkeep, when the queue refuses what is due
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_FAREWELL_S = 2.0
 
 T = TypeVar("T")
 Ended = tuple[Job, Job | None]  # the job, and the next one if it was handed out with the end
@@ -107,7 +108,7 @@ class Worker:
                     pause = _FIRST_PAUSE_S
                 except SeedError as why:
                     log.warning("the queue does not work: %s", why)
-                    clock.sleep(pause)
+                    self._rest(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_S)
                 while job is not None:
                     if not self._may_go_on():
@@ -123,6 +124,17 @@ class Worker:
             except SeedError as why:
                 log.warning("the seat stays taken until the lease ends: %s", why)
             self._heart.stop()
+
+    def _rest(self, pause_s: float) -> None:
+        """Shorter, when it is told to end."""
+        until = clock.monotonic() + pause_s
+        while not self._stopping and (left := until - clock.monotonic()) > 0:
+            clock.sleep(min(left, LOOK_S))
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it uses the queue any more."""
+        return not self._upkeep.goes_on
 
     def process_job(self, job: Job, bell: Bell | None = None) -> Job | None:
         """Run one job that `dequeue` gave, and record how it ended.
@@ -225,8 +237,13 @@ class _Upkeep:
         self._thread.start()
 
     def stop(self) -> None:
+        """A step that waits for the queue's storage is not waited for: it does no harm later."""
         self._stop.set()
-        self._thread.join(timeout=self._options.lease_s)
+        self._thread.join(timeout=_FAREWELL_S)
+
+    @property
+    def goes_on(self) -> bool:
+        return self._thread.is_alive()
 
     def job_begins(self, job: Job) -> None:
         self._held_at = clock.monotonic()
@@ -243,6 +260,8 @@ class _Upkeep:
     def _run(self) -> None:
         while not self._stop.is_set():
             for step in (self._renew, self._schedule, self._clean):
+                if self._stop.is_set():
+                    break
                 self._heart.goes_on("upkeep")
                 try:
                     step()
@@ -311,7 +330,8 @@ def run_worker(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocked it
     log.info("worker %s starts", worker_id)
     worker.run()
-    queue.close()
+    if worker.is_over:
+        queue.close()
     return 0
 
 

@@ -15,9 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import qbittorrentapi
 import requests
-from qbittorrentapi.request import QbittorrentSession
 
 from seedkeep.errors import Misused, SeedError, Unreachable
+from seedkeep.qbittorrent_api import Api
 from seedkeep.qbittorrent_arguments import absolute, by_value, checked_ids, in_chunks
 from seedkeep.qbittorrent_details import DetailsOfTorrents
 from seedkeep.qbittorrent_errors import (
@@ -53,46 +53,10 @@ T = TypeVar("T")
 _BROKEN = frozenset({TorrentState.ERROR, TorrentState.MISSING_FILES})
 
 
-class _Api(qbittorrentapi.Client):
-    """The library without what it takes from the environment by itself."""
-
-    def __init__(
-        self, host: str, username: str, password: str, timeout_s: float, verify: bool | str
-    ) -> None:
-        super().__init__(
-            host=host,
-            username=username,
-            password=password,
-            VERIFY_WEBUI_CERTIFICATE=verify is not False,
-            REQUESTS_ARGS={"timeout": timeout_s},
-            FORCE_SCHEME_FROM_HOST=True,
-            RAISE_NOTIMPLEMENTEDERROR_FOR_UNIMPLEMENTED_API_ENDPOINTS=True,
-            SIMPLE_RESPONSES=True,
-            DISABLE_LOGGING_DEBUG_OUTPUT=True,
-        )
-        self.said = ""  # the last answer to a login
-        # An empty value makes the library look for QBITTORRENTAPI_* variables: somebody else's
-        # password would be tried here, and the address banned for it.
-        self.username, self._password, self._api_key = username, password, ""
-        self._verify = verify
-
-    @property
-    def _session(self) -> QbittorrentSession:
-        session = super()._session
-        session.trust_env = False  # no ~/.netrc, no proxy for a program on this machine
-        session.verify = self._verify
-        session.hooks["response"] = [self._note_login]
-        return session
-
-    def _note_login(self, answer: requests.Response, *_: Any, **__: Any) -> None:
-        if answer.url.endswith("/auth/login"):
-            self.said = answer.text
-
-
 class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedTorrents):
     """A `TorrentClient` and a `DetailedClient` over qBittorrent's Web API.  One per thread."""
 
-    def __init__(self, api: _Api, host: str) -> None:
+    def __init__(self, api: Api, host: str) -> None:
         """Use `connect`."""
         self._api = api
         self._host = host
@@ -375,7 +339,7 @@ def connect(
     if not host.strip():
         raise Misused("no address of qBittorrent is set", hint="for example http://127.0.0.1:8080")
     url = host if re.match(r"https?://", host, re.IGNORECASE) else f"http://{host}"
-    api = _Api(url, username, password, timeout_s, verify)
+    api = Api(url, username, password, timeout_s, verify)
     try:
         # Always, even where qBittorrent asks for none: the answer carries the session's cookie,
         # and only with a session are later answers small.

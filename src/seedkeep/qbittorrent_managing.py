@@ -12,7 +12,7 @@ from seedkeep.errors import Misused
 from seedkeep.qbittorrent_arguments import checked_ids, in_chunks
 from seedkeep.qbittorrent_errors import listed, words
 from seedkeep.torrent_client import ClientRefused, ClientTooOld, ClientVersion, Torrent
-from seedkeep.torrent_details import GLOBAL_LIMIT, Details, QueueMove
+from seedkeep.torrent_details import GLOBAL_LIMIT, MOVED_AT_ONCE, Details, QueueMove
 
 INACTIVE_LIMIT = (2, 9, 2)  # share limit for inactive seeding
 SHARE_ACTION = (2, 12)  # newer than 5.1: a torrent may have its own action at its limits
@@ -174,12 +174,17 @@ class ManagedTorrents:
             QueueMove.DOWN: self._api.torrents_decrease_priority,
             QueueMove.BOTTOM: self._api.torrents_bottom_priority,
         }[move]
-        self._change(
-            ids,
-            f"move {move.value} in the queue",
-            lambda wanted: ask(torrent_hashes=wanted),
-            lambda _: True,
-        )
+        wanted = sorted(checked_ids(ids))
+        if not wanted:
+            return
+        self._existing(wanted)
+        with self._api.once():  # a second "one up" would be two
+            for some in in_chunks(wanted, MOVED_AT_ONCE):
+                self._ask(
+                    f"move {move.value} in the queue {listed(some)}",
+                    lambda now: ask(torrent_hashes=now),
+                    some,
+                )
 
     def set_name(self, torrent_id: str, name: str) -> None:
         self._change(

@@ -101,8 +101,9 @@ def _start() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 
 def main() -> None:
     """The program of the other process."""
-    # Ctrl-C reaches the whole group of the terminal; the reader of the answers decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and the terminal's end, reach its whole group; the reader of the answers decides.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     gc.disable()  # no cycles are made here
     orders = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(int(sys.argv[1]), "wb", buffering=0)

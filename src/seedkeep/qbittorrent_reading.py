@@ -146,6 +146,8 @@ class WholeClient:
 
 
 def _files_of(torrent_id: str, row: Row) -> FileList:
+    if "files" not in row.values and row.values.get("has_metadata") is False:
+        return FileList(torrent_id)  # a magnet link that nobody has answered yet
     try:
         return FileList(torrent_id, read_files(row.values.get("files")))
     except ValueError as why:

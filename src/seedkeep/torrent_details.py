@@ -16,6 +16,7 @@ from seedkeep.torrent_client import TorrentClient
 Details = Mapping[str, Any]
 # Share limits: the client's own numbers for "as set for all" and "none".
 GLOBAL_LIMIT, NO_LIMIT = -2, -1
+MOVED_AT_ONCE = 500  # torrents that are moved in the queue by one request
 
 
 class QueueMove(enum.Enum):
@@ -89,7 +90,12 @@ class DetailedClient(TorrentClient, Protocol):
         ...
 
     def move_in_queue(self, ids: Collection[str], move: QueueMove) -> None:
-        """Raises `ClientRefused` when the client does not queue torrents."""
+        """Asked once, also when no answer comes: nobody knows then whether they were moved.
+
+        Of more than `MOVED_AT_ONCE` some may have been.
+
+        Raises `ClientRefused` when the client does not queue torrents.
+        """
         ...
 
     def set_name(self, torrent_id: str, name: str) -> None:

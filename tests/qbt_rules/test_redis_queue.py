@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -105,6 +107,25 @@ def test_a_long_absence_is_an_error_that_a_person_understands() -> None:
     assert not bell.wait(0.01)
     bell.close()
     queue.close()
+
+
+def test_who_leaves_does_not_wait_for_a_redis_that_stands_still(
+    queue: RedisQueue, server: RedisServer
+) -> None:
+    queue.enqueue()
+    held = taken(queue)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(QueueUnreachable):
+            queue.leave(worker().worker_id)
+        assert time.monotonic() - begun < 8
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert queue.leave(worker().worker_id) in ([], [queue.get_job(held.job_id)])
+    again = queue.get_job(held.job_id)
+    assert again is not None
+    assert again.status is JobStatus.PENDING
 
 
 def test_a_url_that_is_none_is_refused_without_showing_it() -> None:

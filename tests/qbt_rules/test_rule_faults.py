@@ -98,16 +98,43 @@ def test_a_block_is_a_result_with_its_reasons(newer: RulesStage) -> None:
 def test_a_deed_that_fails_does_not_stop_the_job(newer: RulesStage) -> None:
     newer.disk = ToldDisk(error=Misused("the catalog is locked", detail="by a scan"))
     newer.add("a")
-    result = newer.run(
-        one(
-            "{}",
-            "rehome_demote",
-            "{type: hashall_scan, params: {paths: [/stash]}}",
-            "{type: add_tag, params: {tag: t}}",
-        )
-    )
+    result = newer.run("""
+        rules:
+          - name: first
+            actions: [rehome_demote]
+          - name: second
+            actions:
+              - {type: hashall_scan, params: {paths: [/stash]}}
+              - {type: add_tag, params: {tag: t}}
+    """)
     assert [row["outcome"] for row in result["actions"]] == ["failed", "failed", "done"]
     assert result["actions"][0]["reason"] == "the catalog is locked: by a scan"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_follows_in_a_rule_is_not_done_to_a_torrent_that_was_held_back(
+    newer: RulesStage, *, dry_run: bool
+) -> None:
+    """A tag that says "on the pool" belongs to what went there, and to nothing else."""
+    goes, stays = newer.add("goes"), newer.add("stays")
+    newer.disk = ToldDisk(
+        deeds=[Deed((goes,), True, "moved", 7), Deed((stays,), False, "the library has it")]
+    )
+    rules = """
+        rules:
+          - name: to the pool
+            actions: [rehome_demote, {type: add_tag, params: {tag: on-pool}}, recheck]
+          - name: after it
+            actions: [{type: add_tag, params: {tag: seen}}]
+    """
+    result = newer.run(rules, dry_run=dry_run)
+    assert [row for row in outcomes(result) if row[1] == "stays"] == [
+        ("rehome_demote", "stays", "blocked"),
+        ("add_tag", "stays", "would be done" if dry_run else "done"),
+    ]
+    if not dry_run:
+        tags = {name: set(torrent.tags) for name, torrent in newer.torrents().items()}
+        assert tags == {"goes": {"on-pool", "seen"}, "stays": {"seen"}}
 
 
 def test_files_are_verified_and_folders_scanned(newer: RulesStage) -> None:

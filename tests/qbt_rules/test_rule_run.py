@@ -143,6 +143,16 @@ def test_a_job_for_one_torrent_touches_no_other(newer: RulesStage) -> None:
     assert missing["warnings"] == [f"qBittorrent has no torrent {'f' * 40}"]
 
 
+def test_a_job_that_no_rule_runs_in_says_so(newer: RulesStage) -> None:
+    newer.add("a")
+    rule = one("{context: on_added}", "{type: add_tag, params: {tag: t}}")
+    assert newer.run(rule, context="on_added")["warnings"] == []
+    mistyped = newer.run(rule, context="onadded")
+    assert mistyped["warnings"] == ["no rule that is on runs in the context onadded"]
+    (none,) = newer.run(rule, context=None)["warnings"]
+    assert none.startswith("no rule runs in a job without a context")
+
+
 def test_every_family_of_the_client_can_be_asked(newer: RulesStage) -> None:
     newer.add("a")
     result = newer.run(one(
@@ -216,7 +226,7 @@ ACTIONS = [
     "stop", "start", "force_start", "recheck", "reannounce", "queue_top",
     "{type: add_tag, params: {tags: [x, y]}}", "{type: remove_tag, params: {tag: x}}",
     "{type: set_tags, params: {tags: [z]}}", "{type: set_category, params: {category: c}}",
-    "{type: set_upload_limit, params: {limit: 5}}", "{type: rename, params: {name: other}}",
+    "{type: set_upload_limit, params: {limit: 5 KB/s}}", "{type: rename, params: {name: other}}",
     "{type: delete_torrent}", "{type: delete_torrent, params: {delete_files: true}}",
     "{type: set_share_limits, params: {ratio: 1}}", "rehome_demote",
     "{type: set_location, params: {location: /elsewhere}}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,6 +140,24 @@ def test_what_was_due_while_the_machine_slept_runs_once(queue: SQLiteQueue) -> N
     assert scheduler.next_due == START + 51 * HOUR
 
 
+@pytest.mark.parametrize(
+    ("when", "minute"),
+    [({"cron": "* * * * *"}, 7), ({"every": "10s"}, 7), ({"cron": "5 0 1 1 *"}, 5)],
+)
+def test_a_clock_that_jumps_by_years_is_followed_at_once(
+    queue: SQLiteQueue, when: dict[str, str], minute: int
+) -> None:
+    # A small computer without a clock of its own learns the time from the network.
+    scheduler = Scheduler(parse_schedule([when]), datetime(2024, 3, 1, tzinfo=UTC), UTC)
+    begun = time.process_time()
+    assert scheduler.tick(queue, datetime(2026, 6, 1, 12, 7, 3, tzinfo=UTC)) == 1
+    assert time.process_time() - begun < 3
+    row = queue._connections.reader().one("SELECT due FROM schedule_slots")
+    assert row is not None
+    found = datetime.fromisoformat(row["due"])
+    assert (found.year, found.minute) == (2026, minute)
+
+
 def test_a_clock_that_was_set_back_does_not_stop_the_schedule(queue: SQLiteQueue) -> None:
     scheduler = Scheduler(parse_schedule([{"every": "1h"}]), START + 10000 * HOUR, UTC)
     assert scheduler.tick(queue, START + 10001 * HOUR) == 1
@@ -171,3 +190,14 @@ def test_the_local_zone_is_tz_or_the_machines(monkeypatch: pytest.MonkeyPatch) -
     assert local_zone() is UTC
     monkeypatch.delenv("TZ")
     assert local_zone().utcoffset(START) is not None
+
+
+def test_a_zone_that_nobody_knows_is_told_where_something_is_scheduled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berln")
+    Scheduler((), START)
+    assert caplog.text == ""
+    Scheduler(parse_schedule([{"cron": "0 3 * * *"}]), START)
+    assert "TZ is 'Europe/Berln'" in caplog.text
+    assert "the schedule follows UTC" in caplog.text

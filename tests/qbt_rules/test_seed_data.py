@@ -77,6 +77,22 @@ def test_a_rule_sees_where_a_payload_lives_and_who_uses_it(stage: DiskStage) -> 
     assert stage.value(alone, "space.path_free") == stage.value(alone, "space.stash_free")
 
 
+def test_names_of_its_own_side_are_not_outside_for_a_torrent_on_the_pool(
+    stage: DiskStage,
+) -> None:
+    lab = stage.lab
+    cold = lab.seed("Cold", {"cold.mkv": 100_000}, on_pool=True)
+    twin = lab.pool_seeding / "cross/Cold"
+    twin.mkdir(parents=True)
+    (twin / "cold.mkv").hardlink_to(lab.pool_seeding / "Cold/cold.mkv")
+    lab.look()
+    assert stage.value(cold, "links.outside") == 0
+    assert stage.value(cold, "links.siblings") == 1
+    (lab.pool / "kept.mkv").hardlink_to(lab.pool_seeding / "Cold/cold.mkv")
+    lab.look()
+    assert stage.value(cold, "links.outside_paths") == (str(lab.pool / "kept.mkv"),)
+
+
 def test_a_copy_on_the_other_side_is_seen(stage: DiskStage) -> None:
     torrent_id = stage.lab.seed("Twice", FILM)
     shutil.copytree(stage.lab.seeding / "Twice", stage.lab.pool_seeding / "Twice")

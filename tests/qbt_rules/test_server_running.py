@@ -15,6 +15,8 @@ from tests.support.qbt import wait_for
 from tests.support.rules_server import KEY, RulesServer, running
 from tests.support.simulated import SimulatedClient
 
+from seedkeep.sqlite import open_database, transaction
+
 RULES = "rules:\n  - name: nothing\n    conditions: {context: never}\n    actions: [{type: stop}]\n"
 
 
@@ -173,6 +175,20 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_server_ends_in_time_and_works_again_although_somebody_locked_its_queue(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rules.yml").write_text(RULES)
+    with running(tmp_path) as server:
+        with open_database(tmp_path / "qbt-rules.db") as db, transaction(db):
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < 15
+        assert "the seat stays taken until the lease ends" in server.log
+        server.start()
+        assert server.ask("POST", "/api/execute").status_code == 202
 
 
 def test_two_servers_with_four_web_processes_have_one_worker_at_work(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from qbt_rules.queue_backends.bell import Ringer, SocketBell
 from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
 from qbt_rules.queue_manager import NoSuchJob, create_queue, wait_until_final
-from seedkeep.errors import Misused
+from seedkeep.errors import Locked, Misused
 from seedkeep.sqlite import (
     Database,
     DatabaseError,
@@ -315,6 +316,29 @@ def test_waiting_for_the_turn_is_not_needed_for_correctness(
     queue.enqueue("a")
     assert queue.complete(taken(queue), {}).status is JobStatus.COMPLETED
     queue.close()
+
+
+def test_who_leaves_does_not_wait_for_somebody_who_keeps_the_queue_locked(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    queue.enqueue()
+    held = taken(queue)
+    with open_database(path) as db:
+        with transaction(db):
+            begun = time.monotonic()
+            with pytest.raises(Locked):
+                queue.leave(worker().worker_id)
+            assert time.monotonic() - begun < 5
+        (moved,) = queue.leave(worker().worker_id)
+    assert (moved.job_id, moved.status) == (held.job_id, JobStatus.PENDING)
+
+
+def test_who_leaves_does_not_wait_long_for_others_of_its_process(queue: SQLiteQueue) -> None:
+    queue.enqueue()
+    held = taken(queue)
+    with queue._connections._turn():
+        (moved,) = queue.leave(worker().worker_id)
+    assert moved.job_id == held.job_id
 
 
 def test_health_says_when_the_file_is_gone_bad(queue: SQLiteQueue, path: Path) -> None:

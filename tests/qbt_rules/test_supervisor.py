@@ -144,6 +144,20 @@ def test_an_error_in_a_child_is_an_exit_code(tmp_path: Path) -> None:
     assert exit_code(supervised([Child(name="web", run=leaves, essential=True)])) == 5
 
 
+def test_a_log_on_a_full_disk_ends_nothing() -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            with Path("/dev/full").open("w") as sys.stderr:
+                sys.stderr.write("not on the disk yet")
+                code = supervise([Child(name="web", run=lambda _: 7, essential=True)])
+                os._exit(code)
+        finally:
+            os._exit(code)
+    assert exit_code(pid) == 7
+
+
 def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "pids"
     pid = supervised([Child(name="worker", run=sleeper(file))])

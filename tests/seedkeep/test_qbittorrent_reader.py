@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tests.support.qbt import wait_for
+from tests.support.qbt import RealClient, row_of, versions_here, wait_for
 from tests.support.simulated_library import Library, id_of, served
 
 from seedkeep import qbittorrent_reader
@@ -116,6 +116,24 @@ def test_another_process_reads_what_this_one_would(
     assert beside.keys() == set(IDS)
     assert beside[IDS[5]] == FileList(IDS[5], tuple(library.client.files(IDS[5])))
     assert beside[IDS[5]].files[-1].name == "Ünïcode😀/x"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "version",
+    [pytest.param(v, marks=pytest.mark.xdist_group(f"client-{v}")) for v in versions_here()],
+)
+def test_a_magnet_link_that_nobody_has_answered_lists_no_files(version: str) -> None:
+    magnet = "ab" * 20
+    with RealClient(version) as client:
+        client.api.torrents_add(urls=f"magnet:?xt=urn:btih:{magnet}")
+        wait_for(lambda: bool(client.api.torrents_info(torrent_hashes=magnet)), "the torrent")
+        assert row_of(client.api, magnet)["state"] == "metaDL"
+        product = connect(client.url, timeout_s=20)
+        try:
+            assert list(product.file_lists([magnet])) == [FileList(magnet)]
+        finally:
+            product.close()
 
 
 def test_lists_are_asked_for_in_the_order_that_the_caller_wants(

@@ -17,11 +17,12 @@ class RecordingProxy:
     """Passes each request on to `target`; without one, answers 200 with `answer` to all.
 
     While broken, nothing is passed on: "500" is answered at once, "hang" not before it is mended.
+    What is asked of a path that ends in `loses` is done, and its answer lost.
     """
 
     def __init__(self, target: str | None, *, answer: bytes = b"") -> None:
         self.requests: list[str] = []  # "POST /api/v2/auth/login", in order
-        self.fault = ""
+        self.fault, self.loses = "", ""
         self.healthy = threading.Event()
         self.healthy.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, target, answer))
@@ -69,12 +70,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _pass_on(handler: _Handler, host: str, body: bytes) -> None:
+def _pass_on(handler: _Handler, host: str, body: bytes, loses: str) -> None:
     handler.close_connection = True  # unless an answer came
     headers = {key: handler.headers[key] for key in PASSED_ON if key in handler.headers}
     with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
         connection.request(handler.command, handler.path, body, headers)
         answered = connection.getresponse()
+        if loses and urlsplit(handler.path).path.endswith(loses):
+            return
         kept = {k: v for k, v in answered.getheaders() if k.lower() == "set-cookie"}
         kept["Content-Type"] = answered.getheader("Content-Type", "text/plain")
         handler.reply(answered.status, kept, answered.read())
@@ -102,6 +105,6 @@ def _handler(
                 self.reply(200, {}, answer)
             else:
                 with suppress(OSError):  # the client behind is gone
-                    _pass_on(self, urlsplit(target).netloc, body)
+                    _pass_on(self, urlsplit(target).netloc, body, proxy.loses)
 
     return Handler

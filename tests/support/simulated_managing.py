@@ -40,10 +40,10 @@ def managing(session: Session) -> dict[str, Endpoint]:
         "torrents/setDownloadLimit": lambda form: _set(session, form, "dl_limit", "limit"),
         "torrents/setShareLimits": lambda form: _share_limits(session, form),
         "torrents/rename": lambda form: _rename(session._one(form), form.need("name")),
-        **{
-            f"torrents/{name}": lambda _: _not_queueing()
-            for name in ("topPrio", "bottomPrio", "increasePrio", "decreasePrio")
-        },
+        "torrents/topPrio": lambda form: _move(session, form, -(2**31)),
+        "torrents/bottomPrio": lambda form: _move(session, form, 2**31),
+        "torrents/increasePrio": lambda form: _move(session, form, -1),
+        "torrents/decreasePrio": lambda form: _move(session, form, 1),
     }
 
 
@@ -51,8 +51,15 @@ def _of(_: SimTorrent, answer: Answer) -> Answer:
     return answer
 
 
-def _not_queueing() -> Answer:
-    raise Refusal(409, "Torrent queueing must be enabled")
+def _move(session: Session, form: Form, by: int) -> None:
+    if session.queue is None:
+        raise Refusal(409, "Torrent queueing must be enabled")
+    queue, named = session.queue, {torrent.hash for torrent in session._some(form)}
+    some = [torrent_id for torrent_id in queue if torrent_id in named]
+    for torrent_id in some if by in (-1, 2**31) else reversed(some):
+        place = max(0, min(len(queue) - 1, queue.index(torrent_id) + by))
+        queue.remove(torrent_id)
+        queue.insert(place, torrent_id)
 
 
 def _each(session: Session, form: Form, change: Callable[[SimTorrent], None]) -> None:

@@ -42,6 +42,8 @@ class Session:
         self.torrents: dict[str, SimTorrent] = {}
         self.categories: dict[str, dict[str, str]] = {}
         self.downloads = str(profile / "downloads")
+        self.queue: list[str] | None = None  # ids, the first first; None: it does not queue
+        self.shown_queue: list[str] = []  # as of the last refresh
         self.history: dict[str, list[str]] = {}
         self._file = profile / "simulated.json"
         self._over = threading.Event()
@@ -114,10 +116,15 @@ class Session:
         wanted = form.get("hashes")
         named = set(wanted.split("|")) if wanted and wanted != "all" else None
         return [
-            torrent.row(self.flavour)
+            torrent.row(self.flavour) | {"priority": self._place(torrent.hash)}
             for torrent in self.torrents.values()
             if named is None or torrent.hash in named
         ]
+
+    def _place(self, torrent_id: str) -> int:
+        """From 1; 0 for what is not in the queue."""
+        queue = self.shown_queue
+        return queue.index(torrent_id) + 1 if torrent_id in queue else 0
 
     # Adding and removing
 
@@ -313,6 +320,7 @@ class Session:
     def _tick(self) -> None:
         while not self._over.wait(self.refresh_s):
             with self.lock:
+                self.shown_queue = list(self.queue or ())
                 for torrent in self.torrents.values():
                     torrent.refresh()
                     torrent.show(self.flavour)

@@ -14,6 +14,16 @@ PATIENCE = 3  # texts that took too long; then the pattern is not tried again
 PLAIN_LENGTH = 300
 PLAIN_REPEATS = 2
 _POSIX_CLASS = re.compile(r"(?<=\[)\[:\^?[a-z]+:\]")
+# What stays as it is: what is escaped, classes, repetitions.  What is left of braces, Python takes
+# literally, and the library for the costs of an approximate match.
+_KEPT = r"\\N\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(?:\d+|\d*,\d*)\}"
+_BRACE = re.compile(rf"({_KEPT})|\{{", re.DOTALL)
+# Each text is a cost in one way only, or looking for many of them would take for ever.
+_COST = (
+    r"[deis](?:<=?\d+)?|\d+<=?[deis]<=?\d+"
+    r"|(?:\d+[dis](?:\+\d*[dis])*|[dis](?:\+\d*[dis])+)<=?\d+"
+)
+_APPROXIMATE = re.compile(rf"{_KEPT}|(\{{(?:{_COST})(?:,(?:{_COST}))*(?::[^}}]*)?\}})", re.DOTALL)
 
 
 class TooSlow(Exception):
@@ -24,7 +34,7 @@ def compile_search(pattern: str) -> Callable[[str], bool]:
     """A function that says whether a text has a match anywhere; it may raise `TooSlow`.
 
     Raises:
-        ValueError: It is no regular expression.
+        ValueError: It is no regular expression of Python's.
     """
     if found := _POSIX_CLASS.search(pattern):
         raise ValueError(
@@ -32,7 +42,13 @@ def compile_search(pattern: str) -> Callable[[str], bool]:
         )
     try:
         # Both have to take it: which of them is used depends on the text.
-        plain, timed = re.compile(pattern).search, regex.compile(pattern).search
+        plain = re.compile(pattern).search
+        if costs := next(filter(None, (cost[1] for cost in _APPROXIMATE.finditer(pattern))), None):
+            raise ValueError(
+                f"{pattern!r}: {costs} asks for approximate matches, which there are none of here;"
+                " for a brace write \\{"
+            )
+        timed = regex.compile(_BRACE.sub(lambda found: found[1] or r"\{", pattern)).search
     except (re.error, regex.error, OverflowError, RecursionError) as why:
         raise ValueError(f"{pattern!r} is no regular expression: {why}") from why
     slow = 0

@@ -48,6 +48,7 @@ from seedkeep.errors import Misused
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 10.0
+LEAVE_S = 1.5  # to connect, and for the answer, of somebody who has to end
 TRIES = 5  # after the first; 0.05 s to 1 s apart
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")  # other text may name another key of the queue's
 _NO_CHANGES = ("READONLY", "MISCONF", "NOREPLICAS")  # a replica; its disk is full; too few of them
@@ -68,6 +69,7 @@ class RedisQueue:
         """`client`, `lease_clock_ms`: for tests, in place of a connection and the server's TIME."""
         self._redis = client or _client(url, tries=TRIES)
         self._impatient = client or _client(url, tries=0)
+        self._hasty = client or _client(url, tries=0, timeout_s=LEAVE_S)
         self._lease_clock_ms = lease_clock_ms
         self._claims: dict[str, str] = {}  # by worker: of a call that has no answer yet
         self._scripts = {
@@ -180,11 +182,14 @@ class RedisQueue:
         return read_job(answer)
 
     def leave(self, worker_id: str) -> list[Job]:
-        return self._moved("LEAVE", worker_id, *_moment(), MOST_ATTEMPTS, gave_up(MOST_ATTEMPTS))
+        arguments: list[Any] = [worker_id, *_moment(), MOST_ATTEMPTS, gave_up(MOST_ATTEMPTS)]
+        with _translated():
+            rows: Any = self._scripts["LEAVE"](args=arguments, client=self._hasty)
+        return [read_job(row) for row in rows]
 
     def reap(self) -> list[Job]:
         limits = (MOST_ATTEMPTS, gave_up(MOST_ATTEMPTS))
-        return self._moved("REAP", *_moment(), *limits, self._lease_now())
+        return [read_job(row) for row in self._run("REAP", *_moment(), *limits, self._lease_now())]
 
     def cleanup_old_jobs(self, retention: timedelta, *, most: int = 1000) -> int:
         before = clock.now() - retention
@@ -193,6 +198,7 @@ class RedisQueue:
     def close(self) -> None:
         self._redis.close()
         self._impatient.close()
+        self._hasty.close()
 
     def _enqueue(
         self,
@@ -222,9 +228,6 @@ class RedisQueue:
             *(MOST_ATTEMPTS, gave_up(MOST_ATTEMPTS)),
         )
 
-    def _moved(self, script: str, *arguments: Any) -> list[Job]:
-        return [read_job(row) for row in self._run(script, *arguments)]
-
     def _lease_now(self) -> int | str:
         return self._lease_clock_ms() if self._lease_clock_ms else ""
 
@@ -233,14 +236,14 @@ class RedisQueue:
             return self._scripts[script](args=list(arguments))
 
 
-def _client(url: str, *, tries: int) -> redis.Redis:
+def _client(url: str, *, tries: int, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
     try:
         return redis.Redis.from_url(
             url,
             protocol=2,
             decode_responses=True,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
+            socket_timeout=timeout_s,
             health_check_interval=30,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), tries),
             retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
 
 BUSY_TIMEOUT_S = 10.0
 _MOST_TOGETHER = 200
+_LOOK_S = 0.005
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -38,8 +40,10 @@ class Connections:
     because closing would touch the parent's WAL.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """`busy_timeout_s`: how long to wait for the lock, and below the usual for the turn too."""
         self.path = path
+        self._busy_timeout_s = busy_timeout_s
         self._file = _file_at(path)  # the one that all connections are to; None: not there yet
         self._held = _Held()
         _all.add(self)
@@ -168,14 +172,29 @@ class Connections:
             if held.turn < 0:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
                 held.turn = os.open(f"{self.path}-turn", flags, 0o600)
-            fcntl.flock(held.turn, fcntl.LOCK_EX)
-        except OSError:  # a filesystem without it
+            self._queue_up(held.turn)
+        except OSError:  # a filesystem without it, or no time for it
             yield
             return
         try:
             yield
         finally:
             fcntl.flock(held.turn, fcntl.LOCK_UN)
+
+    def _queue_up(self, turn: int) -> None:
+        """Raises `BlockingIOError` when it takes longer than whoever is in a hurry may wait."""
+        if self._busy_timeout_s >= BUSY_TIMEOUT_S:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            return
+        deadline = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOOK_S)
 
     def after_fork(self) -> None:
         _inherited.append(self._held)
@@ -191,7 +210,7 @@ class Connections:
                 self.path,
                 create=False,
                 synchronous="NORMAL",
-                busy_timeout_s=BUSY_TIMEOUT_S,
+                busy_timeout_s=self._busy_timeout_s,
             )
             self._file = self._file or _file_at(self.path)
             held.local.db = db

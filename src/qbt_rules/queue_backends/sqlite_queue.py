@@ -46,6 +46,7 @@ from seedkeep.migrations import migrate
 from seedkeep.sqlite import Database, Row, open_database
 
 MIGRATIONS = "qbt_rules.queue_backends.sql"
+LEAVE_S = 1.0  # to wait for the lock, and for the turn before it
 FRESH_PART = 0.95  # of a lease: what is left of it counts as just taken
 HEAD = "SELECT id FROM queue ORDER BY priority DESC, id LIMIT 1"
 
@@ -159,7 +160,12 @@ class SQLiteQueue:
             db.execute("DELETE FROM worker WHERE id = ?", (worker_id,))
             return _reclaim(db, of=worker_id)
 
-        return self._connections.write(work)
+        # By connections of its own: a thread of this process may be waiting with the others.
+        hasty = Connections(self.path, busy_timeout_s=LEAVE_S)
+        try:
+            return hasty.write(work)
+        finally:
+            hasty.close()
 
     def reap(self) -> list[Job]:
         return self._connections.write(_reap)

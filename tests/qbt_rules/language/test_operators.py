@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,13 @@ from tests.qbt_rules.language.subjects import NOW
 
 from qbt_rules.language.fields import FIELDS, Kind, find_field
 from qbt_rules.language.operators import ALL_OPERATORS, NEGATIVE, OPERATORS, compile_test
-from qbt_rules.language.patterns import PATIENCE, TooSlow, compile_search, is_plain
+from qbt_rules.language.patterns import (
+    PATIENCE,
+    PLAIN_LENGTH,
+    TooSlow,
+    compile_search,
+    is_plain,
+)
 
 
 def holds(field: str, operator: str, wanted: Any, value: Any) -> bool:
@@ -209,3 +216,47 @@ def test_patterns_that_may_explode_are_timed(pattern: str) -> None:
 def test_a_timed_pattern_finds_what_a_plain_one_finds(text: str) -> None:
     # The same language, once with a group that is repeated.
     assert compile_search(r"a(?:b)?1")(text) is compile_search(r"a(?:b){0,1}1")(text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(?:Film){e<=1}", "(Film){e}", "Film{i<=1,d<=2}", "(Film){1<=e<=3}", "x{2i+2d+1s<=4}"),
+        *("(?i)(Film){s<2:[a-z]}", "(?:a){2}{e<=1}", r"\\{d}"),
+    ],
+)
+def test_a_pattern_that_would_match_approximately_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"approximate matches.*write \\\{") as refused:
+        compile_search(pattern)
+    assert pattern in str(refused.value).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{" + "d<=1," * 40, "{" + "1d+2i<=3," * 40 + "!}", "[a" * 20_000],
+    ids=["costs without an end", "costs with another end", "classes without an end"],
+)
+def test_looking_for_approximate_matches_takes_no_long_time_itself(pattern: str) -> None:
+    begun = time.process_time()
+    with suppress(ValueError):
+        compile_search(pattern)
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "other"),
+    [
+        (r"(?:Film)\{e<=1\}", "Film{e<=1}", "Filn"),
+        ("[{e<=1}]x", "{x", "dx"),
+        ("{side} (a)+", "{side} a", "side a"),  # a brace that repeats nothing is one
+        (r"(b)+{2d}|\N{DIGIT ONE}{2}x", "11x", "1x"),
+        ("(?:ab){,2}c{1,}{x}", "c{x}", "c"),
+    ],
+)
+def test_a_brace_means_what_it_means_in_python_however_long_the_text_is(
+    pattern: str, text: str, other: str
+) -> None:
+    search = compile_search(pattern)
+    long = "z" * PLAIN_LENGTH
+    assert [search(text), search(long + text)] == [True, True]
+    assert [search(other), search(long + other)] == [False, False]
