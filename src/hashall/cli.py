@@ -11,6 +11,7 @@ from seedkeep import console
 from seedkeep.collector import end_quickly
 from seedkeep.lazy_group import LazyGroup
 from seedkeep.program_options import version_option
+from seedkeep.utf8_names import require_utf8_names
 
 COMMANDS = {
     "completion": "hashall.commands.completion:completion",
@@ -43,6 +44,7 @@ def cli() -> None:
 
 
 def main() -> None:
+    require_utf8_names()
     code = console.run(cli, None, PROGRAM)
     end_quickly()
     sys.exit(code)

@@ -68,5 +68,5 @@ def find_root(places: Places, path: Path) -> Spot:
         raise Misused(
             f"{path} is named as a root and cannot be read",
             detail=str(why.strerror),
-            hint="check the seeding and library roots in rehome's configuration",
+            hint="is its disk mounted? else correct the roots in rehome's configuration",
         ) from why

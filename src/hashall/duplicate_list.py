@@ -92,7 +92,7 @@ class DuplicateList:
         # By place; the copies of a group are beside each other.
         self.inodes: list[int] = []
         self.devices: list[int] = []
-        self.names: list[Any] = []  # absolute: a text, a sorted list if there are more, or None
+        self.names: list[Any] = []  # absolute: a text ("": it has none), or a sorted list of more
         self.links: dict[int, int] = {}  # st_nlink of the last scan, where it is not 1
         self._kinds = bytearray()
         self._counts: list[int] = []  # of the copies of groups that are not closed yet
@@ -147,8 +147,8 @@ class DuplicateList:
         self.sizes += numbers(groups.sizes)
         self._counts += numbers(groups.counts)
         self.inodes += inodes
-        self.names += repeat(None, len(inodes))
-        self._kinds += bytes([_ODD]) * len(inodes)
+        self.names += repeat("", len(inodes))
+        self._kinds += bytes([_ONE_NAME]) * len(inodes)
         if groups.devices is None:
             ((device_id, places),) = place_of.items()
             self.devices += repeat(device_id, len(inodes))
@@ -175,7 +175,7 @@ class DuplicateList:
         if dirs is None:
             return
         paths, packed = (text.decode("utf-8", "surrogateescape") for text in dirs[:2])
-        names, kinds, more, find = self.names, self._kinds, self._more_names, place_of.get
+        names, more, find = self.names, self._more_names, place_of.get
         if self.printable:  # the first look is faster, and nearly always enough
             self.printable = not dirs.names.translate(None, _PLAIN) or packed.isprintable()
         each = zip(paths.split("//"), packed.split("//"), lists(dirs.inodes), strict=True)
@@ -186,11 +186,10 @@ class DuplicateList:
             for place, name in zip(map(find, inodes), known.split("/"), strict=True):
                 if place is None:
                     continue
-                if kinds[place]:
-                    names[place] = before + name
-                    kinds[place] = _ONE_NAME
-                else:
+                if names[place]:
                     more.append((place, before + name))
+                else:
+                    names[place] = before + name
 
     def close_groups(self, among: list[int], countable: frozenset[int]) -> None:
         """Finish the groups that were added since the last time; all of their names are known.
@@ -221,6 +220,9 @@ class DuplicateList:
                 kinds[place] = _ODD  # with one link, as far as was looked
             names[place].append(name)
         self._more_names.clear()
+        if not all(names):
+            for place in (place for place, name in enumerate(names) if not name):
+                kinds[place] = _ODD
         for place, links in self.links.items():
             of_place = names[place]
             if type(of_place) is list:
@@ -241,12 +243,12 @@ class DuplicateList:
         members: list[_Member] = []
         devices, links = self.devices, self.links.get
         for place, names in enumerate(self.names[start:end], start):
-            if type(names) is str:
-                members.append((devices[place], -1, names, place, links(place, 1) - 1))
-            elif names is not None:
+            if type(names) is list:
                 names.sort()
                 count = len(names)
                 members.append((devices[place], -count, names, place, links(place, 1) - count))
+            elif names:
+                members.append((devices[place], -1, names, place, links(place, 1) - 1))
         # The inode with the most names stays when the others become links to it: fewest changes.
         members.sort()
         return members

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -92,8 +93,7 @@ def copy_in(
             os.unlink(temp, dir_fd=folder)
         there = lstat_at(folder, target.name)
         if there is not None:
-            _refuse_other(folder, target, there, os.fstat(src), sha256)
-            return Copied(0, "already there")
+            return _as_it_is(folder, target, there, src, sha256)
         try:
             return _copy(
                 src, folder, temp, target=target, sha256=sha256, stamp=stamp, progress=progress
@@ -124,11 +124,9 @@ def _changed(source: Path, detail: str) -> SourceChanged:
     )
 
 
-def _refuse_other(
-    folder: int, target: Path, there: os.stat_result, source: os.stat_result, sha256: str
-) -> None:
+def _as_it_is(folder: int, target: Path, there: os.stat_result, src: int, sha256: str) -> Copied:
     """Raise unless `target` is a copy with these bytes; make it durable, a kill may have come."""
-    what = "it has other content"
+    what, source = "it has other content", os.fstat(src)
     if os.path.samestat(there, source):
         what = "it is another name of the source, not a copy"
     elif there.st_size == source.st_size:
@@ -137,8 +135,9 @@ def _refuse_other(
             if found.sha256 == sha256:
                 with _opened(open_regular(target.name, dir_fd=folder)) as fd:
                     os.fsync(fd)
+                    lacking = _lacking(src, fd)
                 sync(folder)
-                return
+                return Copied(0, "already there", lacking)
     raise TargetOccupied(
         f"{shown(target)} already exists",
         detail=what,
@@ -227,6 +226,23 @@ def _dress(src: int, out: int) -> tuple[str, ...]:
             not_kept.append(name)
     os.utime(out, ns=(found.st_atime_ns, found.st_mtime_ns))
     return tuple(not_kept)
+
+
+def _lacking(src: int, made: int) -> tuple[str, ...]:
+    """What an earlier copy did not keep, as `_dress` would say it."""
+    old, new = os.fstat(src), os.fstat(made)
+    lacking = ["owner"] if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid) else []
+    lacking += ["mode"] if stat.S_IMODE(old.st_mode) != stat.S_IMODE(new.st_mode) else []
+    has = set(_attributes(made))
+    return (
+        *lacking,
+        *(
+            name
+            for name in _attributes(src)
+            if name not in _XFS_ACLS
+            and (name not in has or os.getxattr(src, name) != os.getxattr(made, name))
+        ),
+    )
 
 
 def _attributes(fd: int) -> list[str]:

@@ -143,6 +143,14 @@ def hash_file(
         os.close(fd)
 
 
+def forget_cached(fd: int) -> None:
+    """Have what is read next come from the disk, of which what memory holds proves nothing.
+
+    Pages that are mapped or dirty stay.
+    """
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def quick_hash_file(path: str | os.PathLike[str], dir_fd: int | None = None) -> Sampled:
     """Read the samples only; raises as `hash_file` does."""
     fd = open_regular(path, dir_fd=dir_fd)

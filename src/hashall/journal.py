@@ -50,6 +50,10 @@ class Run:
     def done(self, seq: int) -> None:
         self.catalog.runs.move_step(self.run_id, seq, StepState.DONE)
 
+    def remark(self, seq: int, what: str) -> None:
+        """Keep with a step that is done what a person should know of it."""
+        self.catalog.runs.note_error(self.run_id, seq, what)
+
     def undone(self, seq: int) -> None:
         self.catalog.runs.move_step(self.run_id, seq, StepState.UNDONE)
 

@@ -93,8 +93,10 @@ class Orphans:
     found: int  # in all
     bytes: int  # of those that no torrent links
     younger: int  # names that no torrent wants, within the grace or newer than the last sync
-    synced_at: str  # UTC; when the torrents were read, the oldest of several clients
+    synced_at: str  # UTC; when all torrents were read, the oldest of several clients
     unlisted: tuple[str, ...]  # torrents whose list was never read: a file may be theirs
+    # Torrents that do not lie here where the client has them: likewise, if the path map is wrong.
+    elsewhere: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -246,17 +248,18 @@ class Report:
                 file that was put there a minute ago.
 
         Raises:
-            Misused: The torrents of no client were read yet, so every file would be listed.
+            Misused: A client was never read to its end, so its files would be listed.
         """
         synced_at = self.places.catalog.inventory.oldest_sync()
         if synced_at is None:
             raise Misused(
-                "no torrents were read yet, so every file would look unwanted",
-                hint="run `hashall payload sync` first",
+                "no torrents were read yet, or not all, so files would look unwanted that are not",
+                hint="run `hashall payload sync`, without a limit, a category or a tag",
             )
         # Of what came after the last sync nobody knows what wants it.
         before = min(clock.now() - grace, clock.parse_iso(synced_at))
-        wanted, unlisted = self._wanted()
+        folders = Folders(self.places)
+        wanted, unlisted = self._wanted(folders)
         found: dict[tuple[int, RelPath], Orphan] = {}
         younger = 0
         for _, top in self._tops:
@@ -282,11 +285,23 @@ class Report:
             younger=younger,
             synced_at=synced_at,
             unlisted=unlisted,
+            elsewhere=tuple(
+                key for key in sorted(self._instances) if self._is_elsewhere(key, folders)
+            ),
         )
 
-    def _wanted(self) -> tuple[dict[int, set[RelPath]], tuple[str, ...]]:
+    def _is_elsewhere(self, key: str, folders: Folders) -> bool:
+        instance = self._instances[key]
+        if (instance.problem or "").startswith("missing on disk"):
+            return True
+        try:
+            folders.at(instance.save_path)
+        except (OSError, SeedError):
+            return True
+        return False
+
+    def _wanted(self, folders: Folders) -> tuple[dict[int, set[RelPath]], tuple[str, ...]]:
         """By device, every path that some torrent lists; and torrents without a list."""
-        folders = Folders(self.places)
         wanted: dict[int, set[RelPath]] = {}
         unlisted = []
         for row in self._ask.listed():

@@ -154,7 +154,8 @@ class _Sync:
         unchanged = self._done
         again = self._look(look)
         self._write(self._read(self.inventory.by_place(ask | again)))
-        forgotten = self._forget()
+        whole = not left_over and not self.unread and scope == set(self.inventory.prints())
+        forgotten = self._forget(whole=whole)
         hashed = self._upgrade(scope) if self.options.upgrade_missing else HashedMembers()
         return self._result(scope, unchanged, forgotten, left_over, hashed)
 
@@ -302,8 +303,11 @@ class _Sync:
         self._done += 1
         self.progress(self._done, self._total)
 
-    def _forget(self) -> int:
-        """Torrents that are gone from the client; none when some row named no torrent."""
+    def _forget(self, *, whole: bool) -> int:
+        """Torrents that are gone from the client; none when some row named no torrent.
+
+        Only a sync that took in all the others is noted as one: by it files are called orphans.
+        """
         gone = set(self.known) - set(self.inventory.prints())
         if self.inventory.unread:
             gone = set()
@@ -312,7 +316,8 @@ class _Sync:
         with transaction(self.places.catalog.db):
             payloads.forget_instances([key_of(t, self.options.client) for t in gone])
             payloads.forget_unused()
-            self.places.catalog.inventory.synced(self.options.client)
+            if whole:
+                self.places.catalog.inventory.synced(self.options.client)
         return len(gone)
 
     def _upgrade(self, scope: set[str]) -> HashedMembers:

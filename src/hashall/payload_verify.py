@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hashall.app import App
 from hashall.catalog.verifications import Reading, VerificationTable
-from hashall.hashing import FileStamp, hash_file
+from hashall.hashing import FileStamp, Hashed, forget_cached, hash_descriptor, open_regular
 from hashall.metainfo import BadTorrentFile, Metainfo, read_metainfo
 from hashall.model import Place, TorrentFileOnDisk
 from hashall.payload import check_name
@@ -85,19 +86,39 @@ def remember_pieces(places: Places, key: str, report: PieceReport) -> None:
     before.  Files that are not as they were scanned are left to the next scan.
     """
     whole = report.is_proved and report.checked == report.pieces
+    # Not by path: the client may see a file through a symlink or a mount of its own.
+    bad = {_identity(path) for path in report.files_in_bad} - {None}
     proved: list[Reading] = []
     doubted: list[tuple[int, int]] = []
     for file in places.catalog.payloads.files_of(key):
         path = places.abspath(Place(file.device_id, file.path))
         if path is None or file.inode is None or file.sha256 is None or not file.size:
             continue
-        if str(path) in report.files_in_bad:
+        if bad and _identity(path) in bad:
             doubted.append((file.device_id, file.inode))
         elif whole and is_as_scanned(file, stamp_at(path)):
             proved.append(Reading(file.device_id, file.inode, file.sha256, None))
     table = VerificationTable(places.catalog.db)
     table.withdraw(doubted)
     table.put(proved)
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        seen = os.lstat(path)
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
+
+
+def _read(path: Path, progress: Callable[[int], None]) -> Hashed:
+    """Raises what `hash_file` raises."""
+    fd = open_regular(path)
+    try:
+        forget_cached(fd)
+        return hash_descriptor(fd, path, progress=progress)
+    finally:
+        os.close(fd)
 
 
 def is_as_scanned(file: TorrentFileOnDisk, stamp: FileStamp | None) -> bool:
@@ -152,7 +173,7 @@ def verify_hashes(app: App, text: str, *, progress: Callable[[int], None]) -> Ve
             faults.append(FileFault(shown, "no mount shows it"))
             continue
         try:
-            hashed = hash_file(path, want_quick=False, progress=progress)
+            hashed = _read(path, progress)
         except (OSError, SeedError) as why:
             faults.append(FileFault(shown, why.brief if isinstance(why, SeedError) else str(why)))
             continue

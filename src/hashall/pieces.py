@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from hashall.hashing import forget_cached
 from hashall.metainfo import BLOCK, Metainfo, merkle_root
 
 ZERO = b"\0"
+_KEPT_OPEN = 64  # files
 
 Progress = Callable[[int], None]  # bytes read since the last call
 
@@ -52,7 +54,7 @@ class PieceReport:
     bad: tuple[int, ...] = ()
     unchecked: tuple[int, ...] = ()  # chosen, but a part of them is not on disk
     files_in_bad: tuple[str, ...] = ()  # paths that have a part in a bad piece
-    missing: tuple[str, ...] = ()  # names that are wanted and cannot be read, or have another size
+    missing: tuple[str, ...] = ()  # wanted, and not there, of another size, or not to be read
     version: str = "v1"  # whose hashes were used
 
     @property
@@ -85,7 +87,9 @@ class _Check:
     metainfo: Metainfo
     paths: Sequence[Path | None]
     progress: Progress
-    _open: dict[int, IO[bytes] | None] = field(default_factory=dict)
+    _open: dict[int, IO[bytes]] = field(default_factory=dict)
+    _lost: set[int] = field(default_factory=set)  # wanted files that cannot be opened, or used
+    _unread: set[int] = field(default_factory=set)  # those that did not give what they should
     _read: int = 0
 
     def run(self, share: float, chance: random.Random) -> PieceReport:
@@ -93,7 +97,7 @@ class _Check:
             raise ValueError(f"{len(self.paths)} paths, {len(self.metainfo.content)} files")
         self._at = dict(zip(self.metainfo.content, self.paths, strict=True))
         pieces = list(pieces_of(self.metainfo))
-        missing = tuple(self._missing())
+        self._look()
         bad: list[int] = []
         unchecked: list[int] = []
         checked = 0
@@ -110,8 +114,7 @@ class _Check:
                     bad.append(piece.number)
         finally:
             for stream in self._open.values():
-                if stream is not None:
-                    stream.close()
+                stream.close()
         touched = {span.file for number in bad for span in pieces[number].spans}
         return PieceReport(
             pieces=len(pieces),
@@ -125,11 +128,15 @@ class _Check:
                 for number in sorted(touched)
                 if not self.metainfo.files[number].is_padding
             ),
-            missing=missing,
+            missing=tuple(
+                str(self._at[self.metainfo.files[number]])
+                for number in sorted(self._lost | self._unread)
+            ),
             version="v1" if self.metainfo.pieces else "v2",
         )
 
-    def _missing(self) -> Iterator[str]:
+    def _look(self) -> None:
+        """Before anything is read: is every wanted file there, and of its size?"""
         for number, file in enumerate(self.metainfo.files):
             path = self._at.get(file)
             if file.is_padding or path is None:
@@ -139,8 +146,7 @@ class _Check:
             except OSError:
                 is_whole = False
             if not is_whole:
-                self._open[number] = None
-                yield str(path)
+                self._lost.add(number)
 
     def _is_right(self, piece: Piece) -> bool | None:
         """None when a part of it cannot be read."""
@@ -163,23 +169,32 @@ class _Check:
             stream.seek(span.start)
             data = stream.read(span.length)
         except OSError:
+            self._unread.add(span.file)
             return None
         self._read += len(data)
         self.progress(len(data))
-        return data if len(data) == span.length else None
+        if len(data) != span.length:
+            self._unread.add(span.file)
+            return None
+        return data
 
     def _stream(self, number: int) -> IO[bytes] | None:
+        if number in self._lost:
+            return None
         if number not in self._open:
             path = self._at[self.metainfo.files[number]]
+            if path is None:
+                return None
             try:
-                self._open[number] = None if path is None else path.open("rb")
+                stream = path.open("rb")
             except OSError:
-                self._open[number] = None
+                self._lost.add(number)
+                return None
             # Torrents with thousands of files: keep only what the next piece may need.
-            for other in [n for n in self._open if n < number - 64]:
-                if (old := self._open[other]) is not None:
-                    old.close()
-                    del self._open[other]
+            for other in [n for n in self._open if n < number - _KEPT_OPEN]:
+                self._open.pop(other).close()
+            self._open[number] = stream
+            forget_cached(stream.fileno())
         return self._open[number]
 
 

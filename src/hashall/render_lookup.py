@@ -8,6 +8,7 @@ from hashall.catalog.lookups import TorrentUse
 from hashall.file_links import FileLinks
 from hashall.lookup import FoundFile
 from hashall.model import LinkVerdict
+from hashall.render_scan import counted
 from seedkeep.text import printable, table
 from seedkeep.units import format_size
 
@@ -37,8 +38,8 @@ def _file(links: FileLinks) -> str:
         printable(links.path),
         f"  inode {links.inode} on device {links.device_id}, {format_size(links.size)},"
         f" SHA-256 {links.sha256 or '-'}",
-        f"  {links.verdict.value}: {len(links.names)} names known, {links.nlink} on the disk"
-        + (f"; {links.reason}" if links.reason else ""),
+        f"  {links.verdict.value}: {counted(len(links.names), 'name')} known,"
+        f" {links.nlink} on the disk" + (f"; {links.reason}" if links.reason else ""),
     ]
     lines += [f"  {printable(name.path)}  ({_used(name.torrents)})" for name in links.names]
     return "\n".join(lines)

@@ -221,6 +221,10 @@ def orphans(found: Orphans) -> str:
         "not known of these torrents is what they want; a file above may be theirs:",
         [key[:12] for key in found.unlisted],
     )
+    lines += short_list(
+        "not where the client has them: a file above may be theirs; is the path map complete?",
+        [key[:12] for key in found.elsewhere],
+    )
     return "\n".join(lines)
 
 
@@ -249,10 +253,12 @@ def _pieces(report: PieceReport) -> list[str]:
         f" {format_size(report.bytes_read)}"
     ]
     if report.unchecked:
-        lines.append(f"skipped  {len(report.unchecked)} pieces that reach into unwanted files")
+        lines.append(
+            f"skipped  {len(report.unchecked)} pieces that reach into files not there or not wanted"
+        )
     if report.bad:
         numbers = ", ".join(map(str, report.bad[:10])) + ("…" if len(report.bad) > 10 else "")
         lines.append(f"bad      {counted(len(report.bad), 'piece')}: {numbers}")
     lines += short_list("files with a part in a bad piece:", list(report.files_in_bad))
-    lines += short_list("missing, or of another size:", list(report.missing))
+    lines += short_list("missing, of another size, or not readable:", list(report.missing))
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hashall.render_scan import counted
 from hashall.verify import Damage, Outcome, Verified
 from seedkeep.progress import Progress
 from seedkeep.text import printable
@@ -22,18 +23,19 @@ def progress(as_json: bool) -> Iterator[Callable[[Verified], None]]:
 def verified(result: Verified) -> str:
     lines = [line for damage in result.damaged for line in _damage(damage)]
     lines.append(
-        f"{result.read} files read ({format_size(result.bytes)}), {result.same} as they were,"
-        f" {len(result.damaged)} damaged"
+        f"{counted(result.read, 'file')} read ({format_size(result.bytes)}),"
+        f" {result.same} as they were, {len(result.damaged)} damaged"
     )
     lines += _list("could not be read:", [f"{p}: {why}" for p, why in result.unreadable.items()])
     lines += _list("changed since the scan; run `hashall scan`:", result.changed)
     lines += _list("gone since the scan:", result.gone)
     if result.not_mounted:
-        lines.append(f"{result.not_mounted} files are on filesystems that are not mounted")
+        what = counted(result.not_mounted, "file")
+        lines.append(f"{what} on filesystems that are not mounted")
     if result.left:
         lines.append(
-            f"{result.left} files ({format_size(result.left_bytes)}) were left for another time;"
-            " the same command goes on with them"
+            f"{counted(result.left, 'file')} ({format_size(result.left_bytes)})"
+            " left for another time; the same command goes on"
         )
     return "\n".join(lines)
 

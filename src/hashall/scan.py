@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from hashall.catalog.scan_load import CatalogLoad, large_writes
+from hashall.catalog.scan_twins import want_twins
 from hashall.catalog.scans import is_at_or_below
 from hashall.devices import link_counts_are_true
 from hashall.hashing import inode_of
@@ -103,7 +104,13 @@ def scan(
     """
     check_roots(roots)
     with _no_cycle_collector(), large_writes(places.catalog.db):
-        return _Scan(places, options, progress).run(roots)
+        summary = _Scan(places, options, progress).run(roots)
+    for root in summary.roots:
+        lost = places.missing_mount_at(Path(root.path))
+        if lost is not None:
+            why = f"device {lost.alias or lost.device_id} was mounted there and is not now"
+            summary.unreadable[root.path] = f"{why}: mount it and scan again"
+    return summary
 
 
 def check_roots(roots: Sequence[Path]) -> None:
@@ -261,7 +268,7 @@ class _PlaceScan:
         """Read whole what may have a twin, now that every place has its quick hashes."""
         devices = [device.device_id for device in self._catalog.devices.all()]
         with transaction(self._db):
-            self._load.want_twins(self.place.relpath, devices)
+            want_twins(self._db, self.place, devices, self._gaps, self.borders)
         self._hash(HashMode.FULL)
 
     def complete(self) -> None:

@@ -12,8 +12,9 @@ from hashall.scan_work import Told, Worker, receive, send
 
 
 def main() -> None:
-    # Ctrl-C reaches the whole group of the terminal; the scan itself decides what happens then.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and the terminal's end, reach its whole group; the scan itself decides.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     gc.disable()  # no cycles are made here, and looking for some takes a fifth of the time
     tasks = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)

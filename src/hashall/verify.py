@@ -11,14 +11,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 from hashall.catalog.lookups import Lookups
 from hashall.catalog.trees import TreeTable
 from hashall.catalog.verifications import Due, Reading, VerificationTable
-from hashall.hashing import ChangedWhileReading, NotRegular, hash_descriptor, inode_of, open_regular
+from hashall.hashing import (
+    ChangedWhileReading,
+    NotRegular,
+    forget_cached,
+    hash_descriptor,
+    inode_of,
+    open_regular,
+)
 from hashall.model import RelPath
 from hashall.places import Places
 from hashall.shown import ShownPaths
@@ -82,6 +89,7 @@ class _Answer:
     found: str = ""  # SHA-256
     ctime_moved: bool = False
     reason: str = ""
+    taken: int = 0  # bytes that were read
 
 
 Progress = Callable[[Verified], None]
@@ -176,8 +184,8 @@ class _Work:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     answer = future.result()
-                    if answer.outcome in (Outcome.CHANGED, Outcome.GONE):
-                        begun -= answer.due.size  # was not read
+                    # What cannot be read stays the longest unread: it must not use up the budget.
+                    begun += min(answer.taken - answer.due.size, 0)
                     self._take(answer)
                 self._save_now_and_then()
                 self._progress(self._result)
@@ -243,35 +251,37 @@ def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
     """Compare one file with its hash.  A difference is read a second time before it is believed."""
     if is_in_use(path):  # a row of a scan that did not leave the catalog out yet
         return _Answer(due, path, Outcome.CHANGED)
+    taken = [0]
     try:
         fd = open_regular(path)
         try:
-            return _compared(due, path, fd, stop)
+            answer = _compared(due, path, fd, stop, taken)
         finally:
             os.close(fd)
     except (FileNotFoundError, NotADirectoryError):
-        return _Answer(due, path, Outcome.GONE)
+        answer = _Answer(due, path, Outcome.GONE)
     except (NotRegular, ChangedWhileReading):
-        return _Answer(due, path, Outcome.CHANGED)
+        answer = _Answer(due, path, Outcome.CHANGED)
     except OSError as why:
-        return _Answer(due, path, Outcome.UNREADABLE, reason=str(why.strerror))
+        answer = _Answer(due, path, Outcome.UNREADABLE, reason=str(why.strerror))
+    return replace(answer, taken=sum(taken))
 
 
-def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool]) -> _Answer:
+def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool], taken: list[int]) -> _Answer:
     seen = os.fstat(fd)
     if (inode_of(seen), seen.st_size, seen.st_mtime_ns) != (due.inode, due.size, due.mtime_ns):
         return _Answer(due, path, Outcome.CHANGED)
-    found = _read(fd, path, stop)
+    found = _read(fd, path, stop, taken)
     if found == due.sha256:
         return _Answer(due, path, Outcome.SAME)
-    again = _read(fd, path, stop)
+    again = _read(fd, path, stop, taken)
     outcome = Outcome.DAMAGED if again == found else Outcome.UNSTABLE
     moved = os.fstat(fd).st_ctime_ns != due.ctime_ns
     return _Answer(due, path, outcome, found, ctime_moved=moved)
 
 
-def _read(fd: int, path: str, stop: Callable[[], bool]) -> str:
+def _read(fd: int, path: str, stop: Callable[[], bool], taken: list[int]) -> str:
+    """`taken` gets the bytes of each block."""
     os.lseek(fd, 0, os.SEEK_SET)
-    # What memory holds proves nothing about the disk.  Pages that are mapped or dirty stay.
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    return hash_descriptor(fd, path, stop=stop).sha256
+    forget_cached(fd)
+    return hash_descriptor(fd, path, stop=stop, progress=taken.append).sha256

@@ -9,6 +9,7 @@ from tests.support.catalog_lab import CatalogLab, on_disk
 
 from hashall.catalog import open_catalog
 from hashall.catalog.files import join, parent_of
+from hashall.catalog.health import Health
 from hashall.hashing import FileStamp
 from seedkeep.errors import Misused
 from seedkeep.migrations import NewerDatabase
@@ -167,6 +168,21 @@ def test_a_path_that_was_moved_away_can_be_dropped_without_a_scan(lab: CatalogLa
     lab.files().drop_path("no/such/folder/film.mkv")
 
     assert set(lab.known()) == {"other.mkv"}
+
+
+def test_with_the_last_name_that_is_dropped_its_inode_is_forgotten(lab: CatalogLab) -> None:
+    path = lab.write("film.mkv", b"film")
+    linked = lab.root / "link.mkv"
+    os.link(path, linked)
+    inode = path.stat().st_ino
+    lab.scan()
+
+    lab.files().drop_path(lab.spot(path).place.relpath)
+    assert lab.files().inode(inode) is not None
+    lab.files().drop_path(lab.spot(linked).place.relpath)
+
+    assert lab.files().inode(inode) is None
+    assert list(Health(lab.db).contradictions()) == []
 
 
 def test_a_hash_is_stored_only_while_the_inode_is_what_was_read(lab: CatalogLab) -> None:

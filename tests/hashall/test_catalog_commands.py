@@ -129,7 +129,9 @@ def test_equal_directories_are_listed(terminal: Terminal) -> None:
         lab.write(f"{side}/a", b"a")
     lab.write("one b", b"b")
     lab.scan()
-    assert terminal.text("dupes", "--trees").startswith("2 copies of 1 B in 1 file, 1 B beyond one copy")
+    assert terminal.text("dupes", "--trees").startswith(
+        "2 copies of 1 B in 1 file, 1 B beyond one copy"
+    )
     (group,) = terminal.json("equal_trees", "dupes", "--trees")["groups"]
     assert [copy["path"] for copy in group["copies"]] == [f"{lab.root}/one", f"{lab.root}/two"]
 

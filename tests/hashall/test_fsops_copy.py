@@ -104,6 +104,15 @@ def test_what_the_target_cannot_keep_is_reported_and_no_failure(film: Path, pool
     assert (pool / "film.mkv").read_bytes() == DATA
 
 
+def test_what_an_earlier_copy_could_not_keep_is_reported_again(film: Path, pool: Path) -> None:
+    with failing("setxattr", errno.ENOTSUP), failing("fchmod", errno.EPERM):
+        first = copy_in(film, pool / "film.mkv", sha256=SHA, stamp=stamp_of(film))
+
+    again = copy_in(film, pool / "film.mkv", sha256=SHA, stamp=stamp_of(film))
+
+    assert (again.method, again.not_kept) == ("already there", first.not_kept)
+
+
 def test_a_user_who_may_not_give_files_away_gets_a_copy_without_set_user_id(
     film: Path, pool: Path
 ) -> None:

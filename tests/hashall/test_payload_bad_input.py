@@ -269,6 +269,49 @@ def test_a_row_without_a_hash_is_told_and_nothing_is_forgotten(
     assert complete(lab) == TORRENTS
 
 
+def test_a_torrent_that_has_no_metadata_yet_is_read_and_lists_nothing(
+    lab: CatalogLab, faulty: Faulty
+) -> None:
+    """A magnet link that finds nobody may stay for years: each sync is one of the whole client."""
+
+    def magnet(endpoint: str, form: dict[str, str], right: tuple[int, bytes]) -> tuple[int, bytes]:
+        if endpoint == "torrents/files" and form["hash"] == id_of(3):
+            return 200, b"[]"
+        if "includeFiles" not in form:
+            return right
+        rows = json.loads(right[1])
+        for row in rows:
+            if row["hash"] == id_of(3):  # from 5.2 on (measured on 5.3.0)
+                row["has_metadata"] = False
+                del row["files"]
+        return 200, json.dumps(rows).encode()
+
+    faulty.spoil = magnet
+    result = run(lab, faulty)
+
+    assert result.unread == ()
+    assert complete(lab) == TORRENTS - 1
+    assert lab.catalog.inventory.oldest_sync() is not None
+
+
+def test_a_list_that_is_left_out_of_an_answer_is_not_taken_for_an_empty_one(
+    lab: CatalogLab, root: Path
+) -> None:
+    def short(endpoint: str, form: dict[str, str], right: tuple[int, bytes]) -> tuple[int, bytes]:
+        if "includeFiles" not in form:
+            return right
+        rows = json.loads(right[1])
+        del rows[0]["files"]
+        return 200, json.dumps(rows).encode()
+
+    with a_faulty("5.2", root) as faulty:
+        faulty.spoil = short
+        result = run(lab, faulty)
+
+    assert len(result.unread) == 1
+    assert lab.catalog.inventory.oldest_sync() is None
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "", "a//b"])
 def test_names_that_leave_the_folder_make_no_payload(
     lab: CatalogLab, faulty: Faulty, name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.filesystems import lab_folder
+from tests.support.filesystems import bind, lab_folder
 from tests.support.library import Library
 from tests.support.listed_client import a_file, a_torrent
 from tests.support.simulated import SimulatedClient
 from tests.support.torrents import make_torrent
 
 from hashall import payload_report, render_payload
+from hashall.catalog.verifications import Reading, VerificationTable
 from hashall.cli import cli
 from hashall.payload_compare import components, subsets
 from hashall.payload_report import Likeness, Report, Residency
+from hashall.payload_verify import remember_pieces
+from hashall.pieces import PieceReport
 from seedkeep import clock, console
-from seedkeep.errors import Misused
+from seedkeep.errors import Misused, Unreachable
+from seedkeep.torrent_client import FileList
 
 FILM = {"Film/film.mkv": b"film", "Film/Subs/de.srt": b"subs"}
 
@@ -146,7 +151,8 @@ def test_orphans_are_files_that_no_torrent_wants(
     assert [(Path(o.path).name, o.linked) for o in found.files] == [
         *(("forgotten.mkv", False), ("extra.txt", False), ("old link.mkv", True))
     ]
-    assert (found.found, found.bytes, found.younger, found.unlisted) == (3, 27, 0, ())
+    assert (found.found, found.bytes, found.younger) == (3, 27, 0)
+    assert (found.unlisted, found.elsewhere) == ((), ())
     capped = report.orphans(timedelta(0), 1)
     assert (len(capped.files), capped.found) == (1, 3)
 
@@ -178,6 +184,41 @@ def test_a_file_that_came_after_the_last_sync_is_not_called_an_orphan(library: S
     assert later.synced_at > found.synced_at
 
 
+@pytest.mark.parametrize("part", [{"limit": 1}, {"category": "films"}, {"tag": "x"}])
+def test_a_sync_of_a_part_calls_nothing_an_orphan_that_it_did_not_read(
+    library: Sides, part: dict[str, Any]
+) -> None:
+    """Whoever removes what is listed would remove a torrent that the catalog has not met."""
+    library.seed("Film", FILM, category="films", tags=("x",))
+    library.look()
+    before = library.report().orphans(timedelta(0), 10).synced_at
+    library.seed("Newer", {"Newer/film.mkv": b"newer"})
+    library.seed("Newest", {"Newest/film.mkv": b"newest"})
+    library.scan(library.root, library.pool)
+    library.sync(**part)
+    found = library.report().orphans(timedelta(0), 10)
+    assert (found.files, found.synced_at) == ((), before)
+    library.sync()
+    assert library.report().orphans(timedelta(0), 10).synced_at > before
+
+
+def test_a_torrent_that_could_not_be_read_leaves_no_orphans_behind(library: Sides) -> None:
+    library.seed("Film", FILM)
+    library.look()
+    newer = library.seed("Newer", {"Newer/film.mkv": b"newer"})
+    library.scan(library.root, library.pool)
+    usual = library.client.file_lists
+
+    def failing(ids: Collection[str]) -> Iterator[FileList]:
+        for one in usual(ids):
+            failed = one.torrent_id == newer
+            yield FileList(newer, error=Unreachable("it does not answer")) if failed else one
+
+    library.client.file_lists = failing  # type: ignore[method-assign]
+    assert library.sync().unread
+    assert library.report().orphans(timedelta(0), 10).files == ()
+
+
 def test_before_the_first_sync_nothing_is_called_an_orphan(library: Sides) -> None:
     library.seed("Film", FILM)
     library.scan(library.root, library.pool)
@@ -199,6 +240,28 @@ def test_what_a_torrent_lists_is_no_orphan_whatever_its_state(library: Sides) ->
 
     assert [Path(orphan.path).name for orphan in found.files] == ["x.!qB"]
     assert found.unlisted == (metadata,)
+
+
+def test_torrents_that_are_not_where_the_client_has_them_are_told_with_the_orphans(
+    library: Sides,
+) -> None:
+    """Without its pair of the path map all files of a client would look unwanted."""
+    library.seed("Film", FILM)
+    library.write("seeds/Other/x", b"other")
+    unmapped = library.client.add(a_torrent("Other", "/elsewhere/seeds"), {"Other/x": 5})
+    begun = library.client.add(
+        a_torrent("Begun", "/elsewhere", progress=0.5, amount_left=3), {"Begun/y": 5}
+    )
+    missing = library.seed("Gone", {"Gone/y": b"gone"})
+    (library.stash / "Gone/y").rename(library.stash / "Gone/renamed")
+    library.look()
+
+    found = library.report().orphans(timedelta(0), 10)
+
+    assert {Path(orphan.path).name for orphan in found.files} == {"x", "renamed"}
+    assert found.unlisted == ()
+    assert found.elsewhere == tuple(sorted([unmapped, begun, missing]))
+    assert "is the path map complete?" in render_payload.orphans(found)
 
 
 def test_the_unmanaged_are_told_with_reasons(library: Sides) -> None:
@@ -315,6 +378,66 @@ def test_verify_without_pieces_tells_what_changed_since_the_scan(
     assert "No such file" in out
     assert "result   NOT proved" in out
     assert console.run(cli, [*words, "--sample", "0"], "hashall") == 2
+
+
+@pytest.mark.parametrize("shown_by", ["itself", "symlink", "bind"])
+@pytest.mark.root
+def test_a_bad_piece_takes_back_what_was_said_of_its_file_however_the_client_sees_it(
+    library: Sides, shown_by: str
+) -> None:
+    key = library.seed("Film", FILM)
+    library.look()
+    places = library.places()
+    remember_pieces(places, key, PieceReport(pieces=9, checked=9, bytes_read=9, files=2))
+    known = VerificationTable(places.catalog.db)
+    assert known.of_torrent(key).proved == len(FILM)
+
+    seen = library.root / "shown" if shown_by != "itself" else library.stash
+    with ExitStack() as mounts:
+        if shown_by == "symlink":
+            seen.symlink_to("seeds")
+        elif shown_by == "bind":
+            seen.mkdir()
+            mounts.enter_context(bind(library.stash, seen))
+        path = str(seen / "Film/film.mkv")
+        bad = PieceReport(9, 9, 9, 2, bad=(0,), files_in_bad=(path,))
+        remember_pieces(library.places(), key, bad)
+
+    assert known.of_torrent(key).proved == len(FILM) - 1
+
+
+def test_a_file_known_to_be_damaged_stays_so_when_its_pieces_are_bad_too(library: Sides) -> None:
+    key = library.seed("Film", FILM)
+    library.look()
+    places = library.places()
+    known = VerificationTable(places.catalog.db)
+    (film,) = [file for file in places.catalog.payloads.files_of(key) if "film" in file.path]
+    assert film.inode is not None
+    assert film.sha256 is not None
+    known.put([Reading(film.device_id, film.inode, film.sha256, "f" * 64)])
+
+    path = str(library.stash / "Film/film.mkv")
+    remember_pieces(places, key, PieceReport(9, 9, 9, 2, bad=(0,), files_in_bad=(path,)))
+
+    assert known.of_torrent(key).damaged == 1
+
+
+def test_verify_does_not_take_what_memory_holds_for_the_disk(
+    library: Sides, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = library.seed("Film", FILM)
+    library.look()
+    forgotten: set[str] = set()
+
+    def advise(fd: int, *advice: int) -> None:
+        if advice == (0, 0, os.POSIX_FADV_DONTNEED) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
+            forgotten.add(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    words = ["payload", "verify", film, "--db", str(library.db_path)]
+    assert console.run(cli, words, "hashall") == 0
+    assert "as it should be" in capsys.readouterr().out
+    assert forgotten == {str(library.stash / name) for name in FILM}
 
 
 # -- several clients, as configured

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
+import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import libtorrent
 import pytest
@@ -12,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.torrents import PIECE_SIZE, make_torrent, write_files
 
-from hashall.metainfo import BadTorrentFile, Metainfo, read_metainfo
+from hashall.metainfo import BLOCK, BadTorrentFile, MetaFile, Metainfo, read_metainfo
 from hashall.pieces import PieceReport, check_pieces, pieces_of
 
 SIZES = {"a.mkv": 3 * PIECE_SIZE + 17, "b/c.srt": 5, "b/d.nfo": 0, "e.bin": PIECE_SIZE}
@@ -86,6 +92,57 @@ def test_a_file_that_is_missing_or_of_another_size_is_named(
     assert report.unchecked
 
 
+@pytest.mark.parametrize("how", ["open", "read", "short"])
+def test_a_file_that_the_disk_does_not_give_proves_nothing(
+    torrent: Metainfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    usual = Path.open
+    bad = tmp_path / "Film" / "e.bin"
+
+    def opened(path: Path, mode: str = "r") -> IO[Any]:
+        if path != bad:
+            return usual(path, mode)
+        if how == "open":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return _Failing(path, short=how == "short")
+
+    monkeypatch.setattr(Path, "open", opened)
+    report = check(torrent, tmp_path)
+
+    assert report.checked
+    assert not report.bad
+    assert report.missing == (str(bad),)
+    assert not report.is_proved
+
+
+class _Failing(io.FileIO):
+    """A file on a disk with a bad sector, or one that is cut off while it is read."""
+
+    def __init__(self, path: Path, *, short: bool) -> None:
+        super().__init__(path)
+        self._short = short
+
+    def read(self, size: int | None = -1) -> bytes:
+        if not self._short:
+            raise OSError(errno.EIO, "Input/output error")
+        return (super().read(-1 if size is None else size) or b"")[:-1]
+
+
+def test_what_memory_holds_of_a_file_is_no_proof(
+    torrent: Metainfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: set[str] = set()
+
+    def advise(fd: int, *advice: int) -> None:
+        if advice == (0, 0, os.POSIX_FADV_DONTNEED) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
+            forgotten.add(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    assert check(torrent, tmp_path).is_proved
+
+    assert forgotten == {str(tmp_path / "Film" / name) for name, size in SIZES.items() if size}
+
+
 def test_pieces_of_an_unwanted_file_are_left_unchecked(torrent: Metainfo, tmp_path: Path) -> None:
     (tmp_path / "Film/a.mkv").unlink()
     wanted = [None if path and path.name == "a.mkv" else path for path in paths(torrent, tmp_path)]
@@ -148,6 +205,23 @@ def test_many_files_do_not_stay_open(tmp_path: Path) -> None:
     assert len(list(pieces_of(torrent))) == 200
 
     assert check(torrent, tmp_path).is_proved
+
+
+def test_what_is_not_wanted_of_a_torrent_with_many_files_costs_next_to_nothing(
+    tmp_path: Path,
+) -> None:
+    count = 20_000
+    (tmp_path / "wanted").write_bytes(bytes(BLOCK))
+    files = tuple(MetaFile(number, str(number), BLOCK) for number in range(count))
+    piece = hashlib.sha1(bytes(BLOCK), usedforsecurity=False).digest()
+    torrent = Metainfo("many", BLOCK, files, (piece,) * count, {}, "a" * 40, "")
+    begun = time.process_time()
+
+    report = check_pieces(torrent, [None] * (count - 1) + [tmp_path / "wanted"])
+
+    assert time.process_time() - begun < 3
+    assert report.is_proved
+    assert (report.checked, len(report.unchecked)) == (1, count - 1)
 
 
 # -- torrent files that strangers made

@@ -139,6 +139,49 @@ def test_an_upgrade_of_a_folder_leaves_what_lies_outside(lab: CatalogLab) -> Non
     assert reads.whole == ["one.mkv"]
 
 
+@pytest.mark.parametrize("odd", ["private", os.fsdecode(b"priv\xe9"), "a/b/private"])
+def test_an_upgrade_reads_nothing_that_it_was_told_to_leave_out(lab: CatalogLab, odd: str) -> None:
+    for name in ("one.mkv", f"{odd}/deep/two.mkv", f"{odd}/three.mkv", "four.nfo", "a/five.nfo"):
+        lab.write(name, BIG)
+    lab.scan(mode=HashMode.FAST)
+
+    with counted_reads() as reads:
+        summary = lab.scan(mode=HashMode.UPGRADE, exclude=("priv*", "*.nfo"))
+
+    assert reads.whole == ["one.mkv"]
+    assert summary.unreadable == {}
+    with counted_reads() as reads:
+        lab.scan(mode=HashMode.UPGRADE)
+    assert sorted(reads.whole) == ["five.nfo", "four.nfo", "three.mkv", "two.mkv"]
+
+
+def test_an_upgrade_reads_what_has_another_name_that_was_not_left_out(lab: CatalogLab) -> None:
+    film = lab.write("a-private/film.mkv", BIG)
+    (lab.root / "public").mkdir()
+    os.link(film, lab.root / "public/same.mkv")
+    lab.write("public/twin.mkv", BIG)
+    lab.scan(mode=HashMode.FAST)
+
+    with counted_reads() as reads:
+        lab.scan(mode=HashMode.UPGRADE, exclude=("a-private",))
+
+    assert sorted(reads.whole) == ["same.mkv", "twin.mkv"]
+
+
+@pytest.mark.root
+def test_an_upgrade_reads_nothing_through_what_was_mounted_since(lab: CatalogLab) -> None:
+    for name in ("one.mkv", "folder/two.mkv", "elsewhere/two.mkv"):
+        lab.write(name, BIG)
+    lab.scan(mode=HashMode.FAST)
+
+    with tmpfs(lab.root / "folder") as memory, counted_reads() as reads:
+        (memory / "two.mkv").write_bytes(BIG)
+        summary = lab.scan(mode=HashMode.UPGRADE, one_file_system=True)
+
+    assert sorted(reads.whole) == ["one.mkv", "two.mkv"]  # that of `elsewhere`
+    assert summary.unreadable == {}
+
+
 @pytest.mark.root
 def test_a_twin_on_another_filesystem_counts(tmp_path: Path) -> None:
     with lab_folder() as folder, tmpfs(folder / "memory") as memory:

@@ -28,6 +28,32 @@ def lab() -> Iterator[CatalogLab]:
         made.close()
 
 
+def test_the_bare_folder_of_a_disk_that_is_not_mounted_is_not_taken_for_the_disk(
+    lab: CatalogLab,
+) -> None:
+    pool = lab.root / "pool"
+    with tmpfs(pool):
+        file_in(pool)
+        assert lab.scan(pool).unreadable == {}
+        number = lab.spot(pool).device.device_id
+    said = f"device {number} was mounted there and is not now: mount it and scan again"
+    assert lab.scan(pool).unreadable == {str(pool): said}
+    (pool / "torrents").mkdir()
+    assert lab.scan(pool / "torrents").unreadable == {str(pool / "torrents"): said}
+    assert lab.scan(lab.root).unreadable == {}
+
+    with tmpfs(pool, source="new"):  # another disk in its place
+        assert lab.scan(pool).unreadable == {}
+
+
+def test_a_disk_that_is_mounted_elsewhere_by_now_is_not_missed(lab: CatalogLab) -> None:
+    with tmpfs(lab.root / "old"), bind(lab.root / "old", lab.root / "new"):
+        lab.scan(lab.root / "old")
+        unmount(lab.root / "old")
+        lab.scan(lab.root / "new")
+        assert lab.scan(lab.root / "old").unreadable == {}
+
+
 def test_a_nested_filesystem_is_scanned_as_its_own_device(lab: CatalogLab) -> None:
     """R-STO-2"""
     lab.write("film.mkv")

@@ -208,6 +208,31 @@ def test_a_file_that_the_disk_does_not_give_is_told(
     assert "could not be read:" in render_verify.verified(result)
 
 
+def test_a_budget_gets_around_although_a_disk_does_not_give_the_longest_unread(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = lab.write("lost", b"lost" * 10)
+    lab.write("film", b"film")
+    lab.scan()
+    n = lab.spot().device.device_id
+    lab.db.execute(
+        f"UPDATE inodes_{n} SET hashed_at = '2026-01-01T00:00:00Z' WHERE inode = ?",
+        (lost.stat().st_ino,),
+    )
+    usual = verify.open_regular
+
+    def broken(path: str) -> int:
+        if path == str(lost):
+            raise OSError(5, "Input/output error")
+        return usual(path)
+
+    monkeypatch.setattr(verify, "open_regular", broken)
+    for _ in range(2):  # every night
+        result = again(lab, budget=40, workers=1)
+        assert result.unreadable == {str(lost): "Input/output error"}
+        assert (result.read, result.left) == (1, 0)
+
+
 def test_two_readings_that_differ_point_at_the_machine(
     lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +268,7 @@ def test_the_longest_unread_is_read_first_and_a_budget_ends_it(lab: CatalogLab) 
 
     result = again(lab, budget=11, workers=1)
     assert (result.read, result.left, result.left_bytes) == (2, 2, 20)
-    assert "2 files (20 B) were left for another time" in render_verify.verified(result)
+    assert "2 files (20 B) left for another time" in render_verify.verified(result)
     assert verified_names(lab) == {"c", "a"}
     # The same command goes on; then it begins from the start.
     assert again(lab, budget=1, workers=1).read == 1
@@ -284,7 +309,7 @@ def test_filesystems_that_are_not_mounted_wait(lab: CatalogLab) -> None:
         lab.scan(pool)
     result = again(lab)
     assert (result.read, result.not_mounted) == (0, 1)
-    assert "1 files are on filesystems that are not mounted" in render_verify.verified(result)
+    assert "1 file on filesystems that are not mounted" in render_verify.verified(result)
 
 
 def test_ctrl_c_keeps_what_was_read(lab: CatalogLab) -> None:

@@ -156,9 +156,20 @@ class FileTable:
         return [(row[0], row[1], row[2]) for row in rows]
 
     def drop_path(self, path: RelPath) -> None:
+        """The name is gone from the disk, and with the last name its inode too."""
+        file, n = self.file(path), self.device_id
         dir_id = self.dir_id(parent_of(path))
         if dir_id is not None:
             self.drop_name(dir_id, path.rpartition("/")[2])
+        if file is not None:
+            self.db.execute(
+                f"""
+                DELETE FROM inodes_{n} WHERE inode = ?1 AND NOT EXISTS (
+                    SELECT 1 FROM names_{n} WHERE inode = ?1 AND gone_at IS NULL
+                )
+                """,
+                (file.inode,),
+            )
 
     # -- inodes
 

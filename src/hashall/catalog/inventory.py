@@ -55,6 +55,7 @@ class InventoryTable:
         self.db.execute("INSERT OR IGNORE INTO clients (name) VALUES (?)", (client,))
 
     def synced(self, client: str) -> None:
+        """Every torrent of the client is in the catalog as it was a moment ago."""
         self.db.execute(
             "UPDATE clients SET synced_at = ? WHERE name = ?", (clock.iso(clock.now()), client)
         )

@@ -312,42 +312,6 @@ class CatalogLoad:
             rows,
         )
 
-    def want_twins(self, relpath: RelPath, device_ids: Sequence[int]) -> None:
-        """Wait for a SHA-256: what may have a twin on any of these devices, and payloads.
-
-        Only inodes with a name at or below `relpath` can be read by this scan.
-        """
-        n = self.device_id
-        sampled = " UNION ALL ".join(
-            f"SELECT size, quick_hash FROM inodes_{k} WHERE quick_hash IS NOT NULL"
-            for k in device_ids
-        )
-        here, below = to_db(relpath), to_db(relpath + "/")
-        self.db.execute("DELETE FROM temp.scan_waiting")
-        self.db.execute(
-            f"""
-            WITH doubled AS MATERIALIZED (
-                SELECT size, quick_hash FROM ({sampled})
-                 GROUP BY size, quick_hash HAVING count(*) > 1
-            ), wanted AS MATERIALIZED (
-                SELECT i.inode FROM inodes_{n} AS i JOIN doubled USING (size, quick_hash)
-                 WHERE i.sha256 IS NULL
-                UNION SELECT inode FROM torrent_files WHERE device_id = {n}
-                UNION SELECT m.inode FROM payload_members AS m JOIN payloads USING (payload_id)
-                 WHERE device_id = {n}
-            )
-            INSERT OR IGNORE INTO temp.scan_waiting
-            SELECT i.inode, i.ctime_ns, n.dir_id, n.name, 0
-              FROM wanted JOIN inodes_{n} AS i USING (inode)
-              JOIN names_{n} AS n USING (inode) JOIN dirs_{n} AS d USING (dir_id)
-             WHERE i.sha256 IS NULL AND n.gone_at IS NULL
-               AND (:here = '' OR d.path = :here
-                    OR substr(CAST(d.path AS BLOB), 1, length(CAST(:below AS BLOB)))
-                       = CAST(:below AS BLOB))
-            """,
-            {"here": here, "below": below},
-        )
-
     # -- indexes
 
     def _drop_when_large(self, index: Index, rows: int) -> None:

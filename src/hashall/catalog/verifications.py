@@ -116,9 +116,10 @@ class VerificationTable:
             )
 
     def withdraw(self, files: Iterable[tuple[int, int]]) -> None:
-        """What was said of (device, inode) holds no longer: as if nobody had read it again."""
+        """That (device, inode) had its bytes holds no longer; that it is damaged does."""
         self.db.executemany(
-            "DELETE FROM verifications WHERE device_id = ? AND inode = ?", list(files)
+            "DELETE FROM verifications WHERE device_id = ? AND inode = ? AND found IS NULL",
+            list(files),
         )
 
     def of_torrent(self, key: str) -> Proofs:
