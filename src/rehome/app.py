@@ -23,6 +23,7 @@ from rehome.config import Layout, layout_from
 from rehome.config_check import ConfigCheck
 from rehome.explain import Explanation
 from rehome.gather import Gatherer
+from rehome.interrupted import how_runs_ended
 from rehome.lanes import step_from
 from rehome.model import Direction, Plan, Step, TorrentMove, Verdict
 from rehome.outcome import Applied, Ended, Outcome, Watch, Wishes, asked_of, is_due, plan_of
@@ -33,6 +34,8 @@ from seedkeep import settings_table as table
 from seedkeep.errors import Refused
 from seedkeep.settings import Settings
 from seedkeep.torrent_client import TorrentClient
+
+AGAIN = "the same command does the rest"
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,13 @@ class App:
 
     def apply_all(self, plans: Sequence[Plan], wishes: Wishes, watch: Watch) -> Outcome:
         """Check and execute plans in their order."""
-        if wishes.window is not None:
-            clock.sleep(wishes.window.opens_in(clock.now()).total_seconds())
-        with self._exclusive("rehome apply"):
-            outcome = Runner(self, watch).apply(plans, wishes)
-        self._rescan_as_asked(outcome.ended)
+        runner = Runner(self, watch)
+        with how_runs_ended(runner.lanes, "apply the same plan again for the rest"):
+            if wishes.window is not None:
+                clock.sleep(wishes.window.opens_in(clock.now()).total_seconds())
+            with self._exclusive("rehome apply"):
+                outcome = runner.apply(plans, wishes)
+            self._rescan_as_asked(outcome.ended)
         return outcome
 
     def _rescan_as_asked(self, ended: Iterable[Ended]) -> None:
@@ -149,9 +154,11 @@ class App:
         return applied
 
     def resume_all(self, run_ids: Sequence[int], watch: Watch) -> tuple[Ended, ...]:
-        with self._exclusive("rehome resume"):
-            ended = tuple(Runner(self, watch).resume(self._runs(run_ids)))
-        self._rescan_as_asked(ended)
+        runner = Runner(self, watch)
+        with how_runs_ended(runner.lanes, "for what was rolled back, make a new plan"):
+            with self._exclusive("rehome resume"):
+                ended = tuple(runner.resume(self._runs(run_ids)))
+            self._rescan_as_asked(ended)
         return ended
 
     def rollback(self, run_id: int, watch: Watch) -> RunView:
@@ -159,20 +166,41 @@ class App:
         _only(self.rollback_all([run_id], watch))
         return self.run(run_id)
 
-    def rollback_all(self, run_ids: Sequence[int], watch: Watch) -> tuple[Ended, ...]:
-        with self._exclusive("rehome rollback"):
-            return tuple(Runner(self, watch).rollback(self._runs(run_ids)))
+    def rollback_all(
+        self, run_ids: Sequence[int], watch: Watch, *, copy_lost: bool = False
+    ) -> tuple[Ended, ...]:
+        runner = Runner(self, watch)
+        with how_runs_ended(runner.lanes, AGAIN), self._exclusive("rehome rollback"):
+            return tuple(runner.rollback(self._runs(run_ids), copy_lost))
 
-    def undo(self, run_id: int, retain: timedelta | None, reason: str, watch: Watch) -> Applied:
-        """Bring a committed run back while its source is kept.  Raises what went wrong."""
-        with self._exclusive(f"rehome undo {run_id}"):
+    def undo(
+        self,
+        run_id: int,
+        retain: timedelta | None,
+        reason: str,
+        watch: Watch,
+        *,
+        copy_lost: bool = False,
+    ) -> Applied:
+        """Bring a committed run back while its source is kept.  Raises what went wrong.
+
+        `copy_lost`: a person says that the disk with the copy is lost for good.
+        """
+        wishes = Wishes(retain=retain, reason=reason, copy_lost=copy_lost)
+        runner = Runner(self, watch)
+        with how_runs_ended(runner.lanes, AGAIN), self._exclusive(f"rehome undo {run_id}"):
             (run,) = self._runs([run_id])
-            applied = _only([Runner(self, watch).undo(run, retain, reason)])
+            applied = _only([runner.undo(run, wishes)])
         assert applied is not None
         return applied
 
-    def retire(self, run_id: int | None, *, due_only: bool) -> list[Applied]:
-        """Remove the hidden source of one committed run, or of all whose time has come."""
+    def retire(
+        self, run_id: int | None, *, due_only: bool, source_lost: bool = False
+    ) -> list[Applied]:
+        """Remove the hidden source of one committed run, or of all whose time has come.
+
+        `source_lost`: a person says that its disk is lost; the run ends, nothing is removed.
+        """
         with self._exclusive("rehome retire"):
             runner = Runner(self, Watch())
             if run_id is not None:
@@ -183,7 +211,8 @@ class App:
                         hint=f"end it first: rehome resume {run_id}, or rehome rollback {run_id}",
                     )
                 committed = run.row.status is RunStatus.COMMITTED
-                return [runner.retire(run, plan_of(run.row))] if committed else []
+                end = runner.close_without_source if source_lost else runner.retire
+                return [end(run, plan_of(run.row))] if committed else []
             rows = [r for r in self.catalog.runs.all() if r.status is RunStatus.COMMITTED]
             return [runner.retire_or_say(row) for row in rows if is_due(row) or not due_only]
 

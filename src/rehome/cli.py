@@ -10,6 +10,7 @@ from rehome.commands.common import PROGRAM
 from seedkeep import console
 from seedkeep.lazy_group import LazyGroup
 from seedkeep.program_options import version_option
+from seedkeep.utf8_names import require_utf8_names
 
 COMMANDS = {
     "apply": "rehome.commands.apply:apply",
@@ -36,4 +37,5 @@ def cli() -> None:
 
 
 def main() -> None:
+    require_utf8_names()
     sys.exit(console.run(cli, None, PROGRAM))

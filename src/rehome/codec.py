@@ -10,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hashall.model import shown_inode, stored_inode
+from rehome.parts import Fingerprint
+
 T = TypeVar("T")
 
 _AS_THEY_ARE = frozenset({str, int, bool, float, type(None)})
@@ -26,6 +29,8 @@ def to_json(value: object) -> Any:
     names = _names_of(kind)
     if names is not None:
         data = {name: to_json(getattr(value, name)) for name in names}
+        if kind is Fingerprint:
+            data["inode"] = shown_inode(data["inode"])  # as stat(1) prints it
         return {"step": kind.__name__, **data} if hasattr(kind, "phase") else data
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
@@ -56,7 +61,17 @@ def _read_object(kind: Any, data: Any) -> Any:
     if data.keys() != hints.keys():
         odd = ", ".join(sorted(data.keys() ^ hints.keys()))
         raise ValueError(f"{kind.__name__}: missing or unknown: {odd}")
-    return kind(**{name: _read(hint, data[name], name) for name, hint in hints.items()})
+    values = {name: _read(hint, data[name], name) for name, hint in hints.items()}
+    if kind is Fingerprint:
+        values["inode"] = _read_inode(values["inode"])
+    return kind(**values)
+
+
+def _read_inode(number: int) -> int:
+    """Plans of older versions have it as the catalog does."""
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ValueError(f"inode: no filesystem has a number like {number}")
+    return stored_inode(number)
 
 
 @cache

@@ -14,6 +14,7 @@ from hashall.payload_sync import by_place, record
 from hashall.places import Places
 from hashall.qbittorrent import Mapped, PathMap, map_torrent, stamp_at
 from rehome.model import BuildView, Fingerprint, Place, Plan, VerifyReuse
+from rehome.presence import regular_at
 from rehome.undo import adopted, source_files
 from rehome.world import verify_bytes
 from seedkeep.errors import SeedError
@@ -149,7 +150,7 @@ class Commit:
 
     def _write_target(self, path: Path, sha256: str, read: _Read) -> None:
         spot = self.places.find(path)
-        stamp = stamp_at(path)
+        stamp = regular_at(path)
         if stamp is None:
             raise NotWhole(f"{path} vanished")
         if not read.still_holds(str(path), stamp):

@@ -52,8 +52,8 @@ def layout_from(settings: Settings) -> Layout:
         raise Misused(
             f"rehome does not know {' and '.join(missing)}",
             detail="nothing is assumed about where stash and pool are",
-            hint="set it in the configuration file, or give --stash-seeding-root and"
-            " --pool-seeding-root",
+            hint="`rehome config init` writes a first configuration; or give --stash-seeding-root"
+            " and --pool-seeding-root",
         )
     libraries = settings.get(table.LIBRARY_ROOTS)
     _refuse_overlap(stash, pool, libraries)

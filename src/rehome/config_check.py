@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Finding:
     weight: Weight
     sentence: str
     examples: tuple[str, ...] = ()
+    more: int = 0  # examples that are not shown
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class RuleUse:
     direction: Direction
     torrents: int
     examples: tuple[str, ...]  # "save path → where it would go"
+    more: int  # examples that are not shown
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class ConfigCheck:
     on_stash: int
     on_pool: int
     elsewhere: int
+    elsewhere_examples: tuple[str, ...]  # "save path: name"
+    elsewhere_more: int  # examples that are not shown
     rules: tuple[RuleUse, ...]
     findings: tuple[Finding, ...]
 
@@ -61,15 +65,30 @@ def check_config(demotion: Gathering, promotion: Gathering) -> ConfigCheck:
     uses: list[RuleUse] = []
     findings = [*_roots(demotion), *_unmapped(look)]
     counts = {}
+    elsewhere = set(look.inventory)
     for gathering in (demotion, promotion):
         goes = dict(_destinations(gathering))
         counts[gathering.direction] = len(goes)
+        elsewhere -= goes.keys()
         uses += _uses(gathering, goes)
         findings += _destinations_wrong(gathering, goes)
     findings += _never_used(look, uses)
-    stash, pool = counts[Direction.DEMOTE], counts[Direction.PROMOTE]
-    total = len(look.inventory)
-    return ConfigCheck(total, stash, pool, total - stash - pool, tuple(uses), tuple(findings))
+    away = [look.inventory[torrent_id] for torrent_id in elsewhere]
+    names = sorted(f"{look.ours(torrent.save_path)}: {torrent.name}" for torrent in away)
+    return ConfigCheck(
+        len(look.inventory),
+        counts[Direction.DEMOTE],
+        counts[Direction.PROMOTE],
+        len(elsewhere),
+        *_some(names),
+        tuple(uses),
+        tuple(findings),
+    )
+
+
+def _some(examples: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """The first examples, and how many more there are."""
+    return tuple(examples[:MOST_EXAMPLES]), max(len(examples) - MOST_EXAMPLES, 0)
 
 
 def _roots(demotion: Gathering) -> Iterator[Finding]:
@@ -81,7 +100,7 @@ def _roots(demotion: Gathering) -> Iterator[Finding]:
         )
     devices = tuple(sorted({stash[1].device_id, pool[1].device_id}))
     for root, why in demotion.roots.uncovered(devices):
-        yield Finding(Weight.WARNING, f"{why}; run `hashall scan` on it", (root,))
+        yield Finding(Weight.ERROR, f"{why}; run `hashall scan` on it", (root,))
     if not demotion.layout.library_roots:
         yield Finding(
             Weight.WARNING,
@@ -97,7 +116,7 @@ def _unmapped(look: Look) -> Iterator[Finding]:
         yield Finding(
             Weight.WARNING,
             f"{len(lost)} save paths of qBittorrent are no folders here; path_map may lack a pair",
-            tuple(f"{path} → {look.ours(path)}" for path in lost[:MOST_EXAMPLES]),
+            *_some([f"{path} → {look.ours(path)}" for path in lost]),
         )
 
 
@@ -131,8 +150,8 @@ def _uses(gathering: Gathering, goes: dict[str, Destination]) -> Iterator[RuleUs
         examples.setdefault(item.rule or 0, {})[f"{save_path} → {item.path}"] = None
     for number in range(len(layout.save_paths) + 1):
         rule = show_rules(layout.save_paths[number - 1 : number]) if number else "no rule"
-        shown = tuple(sorted(examples.get(number, {}))[:MOST_EXAMPLES])
-        yield RuleUse(number, rule, gathering.direction, counts[number], shown)
+        shown = _some(sorted(examples.get(number, {})))
+        yield RuleUse(number, rule, gathering.direction, counts[number], *shown)
 
 
 def _destinations_wrong(gathering: Gathering, goes: dict[str, Destination]) -> Iterator[Finding]:
@@ -144,7 +163,7 @@ def _destinations_wrong(gathering: Gathering, goes: dict[str, Destination]) -> I
             Weight.WARNING,
             f"to {side}, {len(unsure)} torrents show no tracker, which an earlier rule asks for:"
             " they would stay",
-            tuple(unsure[:MOST_EXAMPLES]),
+            *_some(unsure),
         )
     wanted = {
         item.category

@@ -81,13 +81,20 @@ def _perform(acts: list[Act], world: World, told: Told) -> None:
         for share, why in failed:
             share[0].lane.failure = why
         done = [act for act in acts if act.lane.failure is None]
-        write_down(done, Run.done)
+        remarks = {(act.lane.run, act.row.seq): world.remark_on(act.step) for act in done}
+        write_down(done, lambda run, seq: _done(run, seq, remarks[run, seq]))
     except (OSError, SeedError) as why:
         for act in acts:
             act.lane.failure = act.lane.failure or why
         return
     for act in done:
         told(act.step, "done")
+
+
+def _done(run: Run, seq: int, remark: str) -> None:
+    run.done(seq)
+    if remark:
+        run.remark(seq, remark)
 
 
 def _perform_all(world: World, shares: Sequence[Sequence[Act]]) -> None:

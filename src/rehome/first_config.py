@@ -118,10 +118,13 @@ def take_suggested(chosen: Choices, found: Survey) -> Choices:
 def ask_roots(chosen: Choices, found: Survey) -> Choices:
     """Ask a person for what no flag said; an empty answer leaves it open."""
     guess = suggest(found)
+    stash = chosen.stash or _folder(table.STASH_SEEDING_ROOT.help, guess.stash)
+    turned = stash and guess.pool and guess.pool in (stash, *stash.parents)
+    other = guess.stash if turned else guess.pool
     return replace(
         chosen,
-        stash=chosen.stash or _folder(table.STASH_SEEDING_ROOT.help, guess.stash),
-        pool=chosen.pool or _folder(table.POOL_SEEDING_ROOT.help, guess.pool),
+        stash=stash,
+        pool=chosen.pool or _folder(table.POOL_SEEDING_ROOT.help, other),
         libraries=chosen.libraries or _libraries(),
         path_map=chosen.path_map or _path_map(found),
     )
@@ -160,14 +163,22 @@ def beside(guess: Suggestion, chosen: Choices) -> tuple[Path, ...]:
     return neighbours(root, Path(side.filesystem.mount_point))
 
 
-def remarks(found: Survey) -> tuple[str, ...]:
+def not_there(chosen: Choices) -> tuple[str, ...]:
+    """Folders that a person named and that do not exist: a typing mistake, or a missing mount."""
+    named = [path for path in (chosen.stash, chosen.pool, *chosen.libraries) if path]
+    return tuple(f"{path} is no folder here now" for path in named if not path.is_dir())
+
+
+def remarks(found: Survey, chosen: Choices | None = None) -> tuple[str, ...]:
+    """`chosen`: what flags and answers say; a suggestion that they passed over is not told."""
     if not found.version:
         return (f"qBittorrent could not be asked: {found.problem}",)
     folders = len([path for path in found.save_paths if path.torrents])
     lost = [path for path in found.save_paths if path.ours is None and path.torrents]
     said = [f"qBittorrent {found.version} has {found.torrents} torrents in {folders} folders"]
-    if found.torrents:
-        said.append(suggest(found).why)
+    guess = suggest(found)
+    if found.torrents and (chosen is None or chosen.stash in (None, guess.stash)):
+        said.append(guess.why)
     if lost and not found.guessed:
         said.append(f"{lost[0].client} is no folder here; see path_map in the file")
     return tuple(said)

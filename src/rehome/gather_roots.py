@@ -143,15 +143,20 @@ class Roots:
 
     def symlinks_to(self, files: Iterable[Place]) -> tuple[str, ...]:
         """Symlinks in libraries that lead to one of these files, or to a folder above it."""
+        return tuple(sorted(self.leading_to(files)))
+
+    def leading_to(self, files: Iterable[Place]) -> dict[str, Place]:
+        """The same symlinks, each with the place that it leads to."""
         if not self._symlinks:
-            return ()
-        found: set[str] = set()
+            return {}
+        found: dict[str, Place] = {}
         for file in files:
             relpath = file.relpath
             while relpath:
-                found.update(self._symlinks.get(Place(file.device_id, relpath), ()))
+                place = Place(file.device_id, relpath)
+                found |= dict.fromkeys(self._symlinks.get(place, ()), place)
                 relpath = relpath.rpartition("/")[0]
-        return tuple(sorted(found))
+        return found
 
     @cached_property
     def _symlinks(self) -> Mapping[Place, list[str]]:

@@ -19,6 +19,7 @@ from rehome.domain import find_root
 from rehome.facts import ReuseFact, TargetFact, TorrentFact
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint
+from rehome.presence import may_lie_at
 from seedkeep.errors import SeedError
 
 _NOTHING, _FOLDER, _LINK, _OTHER = "nothing", "folder", "link", "other"
@@ -75,10 +76,14 @@ class TargetSide:
         return self._nearest(Path(folder)).device.device_id
 
     def _nearest(self, path: Path) -> Spot:
-        """Where a folder will be made; one that a file stands in the way of is foreign anyway."""
+        """Where a folder will be made; one that a file stands in the way of, or that
+        cannot be looked at, is foreign anyway.
+        """
         try:
             return self.look.places.find_missing(path)
-        except NotADirectoryError:
+        except OSError:
+            if path == path.parent:
+                raise
             return self._nearest(path.parent)
 
     @cached_property
@@ -102,7 +107,7 @@ class TargetSide:
             if all(self._kind(folder) == _NOTHING for folder in one.folders):
                 continue
             paths = [f"{folder}/{name}" for folder, name in one.files]
-            there.update([path for path in paths if os.path.lexists(path)])
+            there.update([path for path in paths if may_lie_at(path)])
         return tuple([self._file(path) for path in sorted(there)])
 
     def _file(self, path: str) -> TargetFact:
@@ -138,7 +143,7 @@ class TargetSide:
                 links = [name for name in dirs if os.path.islink(f"{parent}/{name}")]
                 found |= {f"{parent}/{name}" for name in (*names, *links)} - ours
             # What cannot be listed may hold anything; a folder that is missing holds nothing.
-            found |= {why.filename for why in unread if os.path.lexists(why.filename)}
+            found |= {why.filename for why in unread if may_lie_at(why.filename)}
         return tuple(sorted(found))
 
     def _no_folders(self, wanted: Wanted) -> Iterator[str]:
@@ -260,6 +265,8 @@ def _kind_of(folder: str) -> str:
         mode = os.lstat(folder).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return _NOTHING
+    except OSError:
+        return _OTHER  # it may be anything
     if stat.S_ISLNK(mode):
         return _LINK
     return _FOLDER if stat.S_ISDIR(mode) else _OTHER

@@ -47,6 +47,8 @@ class Lane:
     run: Run
     finish: Callable[[], None] = lambda: None  # verify and commit
     require_mounts: Callable[[], None] = lambda: None  # raises when stash or pool is away
+    copy_lost: bool = False  # the disk with the copy is given up
+    is_lost: Callable[[Step], bool] = lambda _: False  # its files are on that disk
     failure: BaseException | None = None  # why it goes back, or did not get anywhere
     error: SeedError | None = None  # how it ended, when it did not end well
     gone: frozenset[str] = frozenset()  # torrents that are left alone on the way back

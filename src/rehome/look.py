@@ -239,6 +239,7 @@ class Look:
             names = [file.name for file in self.catalog.payloads.files_of(torrent.torrent_id)]
         else:
             names = [file.name for file in self.recorded.get(torrent.torrent_id, ())]
+        # One that cannot be looked at counts as renamed: then the client is asked.
         return not all(os.path.lexists(f"{instance.save_path}/{name}") for name in names)
 
     def users_of(self, path: Path) -> Iterator[str]:

@@ -1,47 +1,50 @@
 """What a relocation is made of: plans, blockers, and steps with their inverses.
 
-The steps themselves are in `rehome.steps`; they are named from here.
+The steps are in `rehome.steps` and their parts in `rehome.parts`; all are named from here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rehome.parts import (
+    Blocker,
+    Copy,
+    Direction,
+    Fingerprint,
+    Link,
+    Retirement,
+    Running,
+    Verdict,
+    Was,
+    Witness,
+)
 from rehome.steps import (
     STEP_KINDS,
     Adopt,
     AwaitPlaces,
-    Blocker,
     BuildView,
     CheckFiles,
-    Copy,
-    Direction,
     FillPayload,
-    Fingerprint,
     Hide,
     KeepManaged,
-    Link,
     MakeStaging,
     MoveFiles,
     Nothing,
     Place,
+    ProveAway,
     ProveFolder,
     Recheck,
     Relocate,
     RemoveFolder,
     RemoveStaging,
-    Retirement,
     Reveal,
-    Running,
     SetCategory,
     SetManagement,
     StartTorrents,
     Step,
     StopTorrents,
-    Verdict,
     VerifyReuse,
-    Was,
-    Witness,
 )
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "Nothing",
     "Place",
     "Plan",
+    "ProveAway",
     "ProveFolder",
     "Recheck",
     "Relocate",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rehome.look import Look
 from rehome.model import Plan
 from rehome.planning import StalePlan
+from rehome.presence import lies_at
 
 
 def refuse_newcomers(look: Look, plan: Plan) -> None:
@@ -15,13 +15,13 @@ def refuse_newcomers(look: Look, plan: Plan) -> None:
 
     Going back gives them to it.  One that has begun to write files of its own there is let be.
     """
-    left = frozenset(_left(look, plan))
+    places = frozenset(_places(look, plan))
     ours = {move.torrent_id for move in plan.torrents}
     found = [
         f"{torrent_id} ({item.torrent.name})"
         for torrent_id, item in sorted(look.changed.items())
         if torrent_id not in ours
-        and any(f"{item.save_path}/{file.name}" in left for file in item.files)
+        and any(_is_left(f"{item.save_path}/{file.name}", places) for file in item.files)
     ]
     if found:
         raise StalePlan(
@@ -31,10 +31,14 @@ def refuse_newcomers(look: Look, plan: Plan) -> None:
         )
 
 
-def _left(look: Look, plan: Plan) -> Iterator[str]:
-    """Places of the source, as the client calls them, where nothing lies any more."""
+def _is_left(path: str, places: Collection[str]) -> bool:
+    """Whether it is a place of the source where nothing lies any more."""
+    return path in places and not lies_at(path)
+
+
+def _places(look: Look, plan: Plan) -> Iterator[str]:
+    """Places of the source, as the client calls them."""
     for move in plan.torrents:
         folder = look.ours(move.client_save_path)
         for name in move.file_names:
-            if not os.path.lexists(f"{folder}/{name}"):
-                yield f"{folder}/{name}"
+            yield f"{folder}/{name}"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from hashall.catalog.runs import RunRow, RunStatus
+from hashall.catalog.runs import RunRow, RunStatus, StepState
 from hashall.journal import Run
 from rehome.codec import from_json, to_json
 from rehome.lanes import Told
-from rehome.model import Plan
+from rehome.model import Direction, Plan
 from rehome.pace import Window
 from rehome.retire import Retired
 from rehome.verify import Checks
@@ -32,6 +32,7 @@ class Applied:
     retire_at: str | None
     retired: Retired | None  # what this call removed; None: nothing
     bytes_freed: int  # by the whole run so far
+    warnings: tuple[str, ...] = ()  # what a person should know, now that it is done
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Asked(Checks):
 
     bytes_per_s: int | None = None
     rescan: bool = False
+    copy_lost: bool = False  # the disk with the copy is given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +89,54 @@ class Wishes:
     window: Window | None = None
     bytes_per_s: int | None = None
     rescan: bool = False
+    copy_lost: bool = False
     again: bool = False  # a group that is there already counts as done in an earlier night
 
     @property
     def asked(self) -> Asked:
-        return Asked(**vars(self.checks), bytes_per_s=self.bytes_per_s, rescan=self.rescan)
+        return Asked(
+            **vars(self.checks),
+            bytes_per_s=self.bytes_per_s,
+            rescan=self.rescan,
+            copy_lost=self.copy_lost,
+        )
 
 
 def as_it_is(run: Run, plan: Plan) -> Applied:
     row = run.row
-    return Applied(run.run_id, plan, row.status, row.retire_at, None, row.bytes_freed or 0)
+    told = plan.warnings if plan.direction is Direction.UNDO else ()
+    remarks = (step.error for step in run.steps() if step.state is StepState.DONE)
+    warnings = (*told, *filter(None, remarks))
+    freed = row.bytes_freed or 0
+    return Applied(run.run_id, plan, row.status, row.retire_at, None, freed, warnings)
 
 
 def as_error(why: OSError | SeedError, hint: str = "") -> SeedError:
     """What a person can read of it."""
     return why if isinstance(why, SeedError) else SystemFailure(str(why), hint=hint)
+
+
+def why_stop(done: Iterable[Ended], wishes: Wishes) -> str:
+    """Why no further group is begun; "" when they go on."""
+    errors = [item.error for item in done if item.error is not None]
+    if errors and wishes.fail_fast:
+        return "--fail-fast"
+    if any(client_is_gone(error) for error in errors):
+        return "qBittorrent does not answer"
+    return ""
+
+
+def ways_out_of(row: RunRow) -> tuple[str, str]:
+    """The commands for a run when the disk with its copy, or the other one, is lost for good.
+
+    "" where there is none.
+    """
+    close = f"rehome retire {row.run_id} --source-lost"
+    if row.status is RunStatus.OPEN:
+        return f"rehome rollback {row.run_id} --copy-lost", ""
+    if row.status is not RunStatus.COMMITTED:
+        return "", ""
+    return (f"rehome undo {row.run_id} --copy-lost", close) if row.undoes is None else (close, "")
 
 
 def client_is_gone(error: BaseException | None) -> bool:

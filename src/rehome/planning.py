@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TypeVar
 
 from hashall.catalog import Catalog
@@ -107,7 +108,7 @@ def _batch(gathering: Gathering, scope: Scope, direction: Direction) -> Batch:
         raise Misused(
             "no torrent is in this scope",
             detail=scope_in_words(scope),
-            hint="run `hashall payload sync`, and look at `rehome report`",
+            hint=_other_than(scope, look),
         )
     space = {"free_bytes": gathering.target.free_bytes, "margin": layout.space_margin}
     first = make_batch(_decided_once(gathering, asked), scope, direction, **space)
@@ -188,6 +189,18 @@ def check_scope(scope: Scope) -> None:
             "--all-eligible needs --max-bytes or --limit: no plan ever means everything",
             hint="rehome plan --demote --all-eligible --max-bytes 500GB",
         )
+
+
+def _other_than(scope: Scope, look: Look) -> str:
+    """What a person may have meant by a tag or category that no torrent has."""
+    torrents = look.inventory.values()
+    names = {t.category for t in torrents} if scope.category else set()
+    names |= {tag for t in torrents for tag in t.tags} if scope.tag else set()
+    by_word = {name.casefold(): name for name in sorted(names - {""})}
+    near = get_close_matches((scope.category or scope.tag).casefold(), by_word, n=1)
+    if near:
+        return f"did you mean {by_word[near[0]]}?"
+    return "run `hashall payload sync`, and look at `rehome report`"
 
 
 def scope_in_words(scope: Scope) -> str:

@@ -85,14 +85,7 @@ def _group(facts: Facts) -> Iterator[Blocker]:
 
 
 def _hashes(facts: Facts) -> Iterator[Blocker]:
-    stale = sorted(
-        {
-            f"{torrent.save_path}/{file.name}"
-            for torrent in facts.torrents
-            for file in torrent.files
-            if file.sha256 is None
-        }
-    )
+    stale = _stale(facts)
     if stale or facts.payload_hash is None:
         yield Blocker(
             "needs-scan",
@@ -102,8 +95,22 @@ def _hashes(facts: Facts) -> Iterator[Blocker]:
         )
 
 
+def _stale(facts: Facts) -> list[str]:
+    """Files without a fresh SHA-256."""
+    return sorted(
+        {
+            f"{torrent.save_path}/{file.name}"
+            for torrent in facts.torrents
+            for file in torrent.files
+            if file.sha256 is None
+        }
+    )
+
+
 def _links(facts: Facts) -> Iterator[Blocker]:
-    outside = sorted({path for link in facts.links for path in link.outside})
+    # Its own files are no library's: that such a torrent seeds from elsewhere is told by itself.
+    own = {f"{t.save_path}/{f.name}" for t in facts.torrents if not t.target_path for f in t.files}
+    outside = sorted({path for link in facts.links for path in link.outside} - own)
     if facts.symlinks:
         yield Blocker(
             "outside-link",
@@ -117,12 +124,16 @@ def _links(facts: Facts) -> Iterator[Blocker]:
             " they stay on stash",
             tuple(outside),
         )
+    needs_scan = bool(_stale(facts))
     for link in facts.links:
+        # No scan has seen this inode, and `needs-scan` says so: there is no more to say of it.
+        if needs_scan and not link.names and link.verdict is LinkVerdict.UNACCOUNTED:
+            continue
         inode = shown_inode(link.inode)
         if link.verdict is LinkVerdict.UNACCOUNTED:
             yield Blocker(
                 "unaccounted-links",
-                f"the disk counts {link.nlink} names for inode {inode} and the catalog knows"
+                f"the disk counts {_names(link.nlink)} for inode {inode} and the catalog knows"
                 f" {len(link.names)}{' others' if link.nlink == len(link.names) else ''};"
                 " scan every place that may hold them",
                 link.names,
@@ -133,6 +144,10 @@ def _links(facts: Facts) -> Iterator[Blocker]:
                 f"the link count of inode {inode} cannot be known on this filesystem",
                 link.names,
             )
+
+
+def _names(count: int) -> str:
+    return "1 name" if count == 1 else f"{count} names"
 
 
 def _coverage(facts: Facts) -> Iterator[Blocker]:

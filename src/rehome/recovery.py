@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from hashall import fsops
 from hashall.catalog.runs import RunStatus, StepRow, StepState
 from hashall.journal import Run
+from rehome.copy_lost import proofs_of_absence
 from rehome.lanes import (
     Act,
     Lane,
@@ -24,10 +24,12 @@ from rehome.lanes import (
     write_down,
 )
 from rehome.model import (
+    Direction,
     Hide,
     MakeStaging,
     Nothing,
     Place,
+    ProveAway,
     Recheck,
     Relocate,
     SetCategory,
@@ -36,7 +38,8 @@ from rehome.model import (
     Step,
     StopTorrents,
 )
-from rehome.world import World, lies_at, remove_if_empty
+from rehome.presence import lies_at
+from rehome.world import World, remove_if_empty
 from seedkeep.errors import Partial, SeedError
 
 
@@ -168,8 +171,11 @@ def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
     away = _away(by_lane(undone))
     failed += [(act, SeedError(away[act.lane])) for act in undone if act.lane in away]
     undone = [act for act in undone if act.lane not in away]
+    # A step on a lost disk stays begun: should the disk be there when the way back goes on, it is
+    # undone then.  What lay in its place before may be in the staging folder.
+    written = [act for act in undone if not act.lane.is_lost(act.step)]
     try:
-        write_down(undone, Run.undone)
+        write_down(written, Run.undone)
     except SeedError as why:
         failed += [(act, why) for act in undone]
         undone = []
@@ -183,6 +189,7 @@ def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
 
 
 def _undo_all(world: World, acts: Sequence[Act]) -> None:
+    acts = [act for act in acts if not act.lane.is_lost(act.step)]
     for act in acts:
         if isinstance(act.step, StopTorrents):
             hurt, lame = _hurt(act.lane.run)  # all that is still there is back by now
@@ -196,7 +203,7 @@ def _undo_all(world: World, acts: Sequence[Act]) -> None:
 def _look_for(lane: Lane) -> tuple[str, ...]:
     """What is missing; sets `lane.error` when that cannot be known."""
     try:
-        missing = _missing(lane.run)
+        missing = _missing(lane)
     except OSError as why:
         lane.error = _still_open(lane, [str(why)])
         return ()
@@ -205,10 +212,11 @@ def _look_for(lane: Lane) -> tuple[str, ...]:
     return missing
 
 
-def _missing(run: Run) -> tuple[str, ...]:
+def _missing(lane: Lane) -> tuple[str, ...]:
     """Source files that are neither in their place nor hidden any more; somebody removed them."""
-    begun = [row for row in run.steps() if row.state is not StepState.PLANNED]
-    hides = [step for step in map(_step_of, begun) if isinstance(step, Hide)]
+    begun = [row for row in lane.run.steps() if row.state is not StepState.PLANNED]
+    steps = [step for step in map(_step_of, begun) if not lane.is_lost(step)]
+    hides = [step for step in steps if isinstance(step, Hide)]
     return tuple(
         f"{hide.src_root}/{name}"
         for hide in hides
@@ -278,16 +286,34 @@ def _mend(world: World, lanes: Sequence[Lane]) -> None:
         lane.gone |= lost & _places(lane.run).keys()
         begun = _begun(lane.run)
         if any(isinstance(step, Relocate) for step in begun):
-            _hide_again(world, [step for step in begun if isinstance(step, Hide)])
+            hides = [step for step in begun if isinstance(step, Hide)]
+            _hide_again(world, [step for step in hides if not lane.is_lost(step)])
+            for proof in _proofs(lane, begun):
+                world.perform(proof)
             moving.append(lane)
     _heal(moving, world)
+
+
+def _proofs(lane: Lane, begun: Iterable[Step]) -> list[ProveAway]:
+    """That the client sees nothing of a disk that is given up, before it is told to go back."""
+    if not lane.copy_lost:
+        return []
+    planned = [step for step in map(_step_of, lane.run.steps()) if isinstance(step, ProveAway)]
+    forward = _went_to_lost(lane)
+    moves = (step if forward else step.inverse() for step in begun)
+    return planned or proofs_of_absence(moves, lane.run.row.plan_id)
+
+
+def _went_to_lost(lane: Lane) -> bool:
+    """Whether the place that the client was told is on a disk that is given up."""
+    return lane.copy_lost and lane.run.row.kind != Direction.UNDO.value
 
 
 def _hide_again(world: World, hides: Sequence[Hide]) -> None:
     """Files that somebody put back by hand would be in the way of the client's going back."""
     for hide in hides:
         for name in hide.names:
-            if os.path.lexists(Path(hide.src_root) / name):
+            if lies_at(Path(hide.src_root) / name):
                 with suppress(fsops.LostFile):
                     world.perform(replace(hide, names=(name,)))
 
@@ -309,6 +335,8 @@ def _heal(lanes: Sequence[Lane], world: World) -> None:
     """
     places: dict[str, str] = {}
     for lane in lanes:
+        if _went_to_lost(lane):
+            continue  # nobody will ever find files there
         for step in _begun(lane.run):
             if isinstance(step, Relocate) and step.torrent_id not in lane.gone:
                 places[step.torrent_id] = step.client_to

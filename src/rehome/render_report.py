@@ -139,17 +139,22 @@ def settings(rows: Sequence[SettingRow]) -> str:
 def config_check(made: ConfigCheck) -> str:
     lines = [
         f"{made.torrents} torrents: {made.on_stash} on stash, {made.on_pool} on the pool,"
-        f" {made.elsewhere} elsewhere"
+        f" {made.elsewhere} elsewhere",
+        *_examples(made.elsewhere_examples, made.elsewhere_more),
     ]
     for use in made.rules:
         if use.number or use.torrents:
             name = f"rule {use.number} ({printable(use.rule)})" if use.number else "no rule"
             count = f"{use.torrents} torrent{'s' if use.torrents != 1 else ''}"
             lines.append(f"{use.direction.value}: {name}: {count}")
-            lines += [f"  {printable(example)}" for example in use.examples]
+            lines += _examples(use.examples, use.more)
     for finding in made.findings:
         lines.append(f"{finding.weight.value}: {printable(finding.sentence)}")
-        lines += [f"  {printable(example)}" for example in finding.examples]
+        lines += _examples(finding.examples, finding.more)
     if made.is_sound:
         lines.append("the configuration can be used")
     return "\n".join(lines)
+
+
+def _examples(shown: Sequence[str], more: int) -> list[str]:
+    return [f"  {printable(line)}" for line in shown] + ([f"  … and {more} more"] if more else [])

@@ -27,22 +27,35 @@ SIDES = {
 
 
 def applied(result: Applied) -> str:
-    made = result.plan
-    source, target = SIDES[made.direction]
     if result.status is RunStatus.ROLLED_BACK:
         return f"run {result.run_id} was rolled back before: nothing to do"
-    lines = []
+    lines = _source(result)
     if result.retired is None or result.retired.files or result.status is RunStatus.COMMITTED:
-        count = len(made.torrents)
-        if made.direction is Direction.UNDO and count == 1:
-            target = "where it was before"
-        how = (
-            f"{format_size(made.bytes_to_copy)} copied" if made.bytes_to_copy else "nothing copied"
-        )
-        lines.append(
-            f"run {result.run_id}: {count} torrent{'s seed' if count != 1 else ' seeds'}"
-            f" from {target}, {how}"
-        )
+        lines.insert(0, f"run {result.run_id}: {_moved(result.plan)}")
+    return "\n".join(lines)
+
+
+def retired(result: Applied) -> str:
+    """What became of a source; where its torrents are by now is another question."""
+    return f"run {result.run_id}: " + "\n".join(_source(result))
+
+
+def _moved(made: Plan) -> str:
+    count, target = len(made.torrents), SIDES[made.direction][1]
+    if made.direction is Direction.UNDO:
+        target = "where it was before" if count == 1 else target
+        if not count:
+            return (
+                "the files are where they were before; its torrents are not in qBittorrent any more"
+            )
+    how = f"{format_size(made.bytes_to_copy)} copied" if made.bytes_to_copy else "nothing copied"
+    return f"{count} torrent{'s seed' if count != 1 else ' seeds'} from {target}, {how}"
+
+
+def _source(result: Applied) -> list[str]:
+    """What becomes of the source, and what a person should know."""
+    made, source = result.plan, SIDES[result.plan.direction][0]
+    lines = []
     if result.retired is None and result.status is RunStatus.COMMITTED:
         lines.append(
             f"the source is hidden and kept until {_time(result.retire_at)};"
@@ -52,6 +65,7 @@ def applied(result: Applied) -> str:
         lines.append(f"the copy on {source} stays where it was, without a torrent")
     elif result.status is RunStatus.RETIRED:
         lines.append(f"the source is retired, {format_size(result.bytes_freed)} freed on {source}")
+    lines += [f"warning: {printable(line)}" for line in result.warnings]
     if result.retired is not None and result.retired.kept:
         kept = result.retired.kept
         were = f"{len(kept)} source files were" if len(kept) != 1 else "1 source file was"
@@ -62,7 +76,7 @@ def applied(result: Applied) -> str:
                 "see what became of their copies; what is not needed any more you may delete,"
                 f" and then: rehome retire {result.run_id}"
             )
-    return "\n".join(lines)
+    return lines
 
 
 def applied_json(result: Applied) -> dict[str, Any]:
@@ -73,12 +87,13 @@ def applied_json(result: Applied) -> dict[str, Any]:
         "bytes_copied": result.plan.bytes_to_copy,
         "retire_at": result.retire_at,
         "retired": result.retired,
+        "warnings": list(result.warnings),
     }
 
 
 def outcome(result: Outcome) -> str:
     """One line a group, then the sums."""
-    lines = [group_line(item) for item in result.ended]
+    lines = [line for item in result.ended for line in (group_line(item), *_warnings(item))]
     good = [item for item in result.ended if item.applied is not None]
     copied = sum(item.plan.bytes_to_copy for item in good)
     freed = sum(item.applied.bytes_freed for item in good if item.applied is not None)
@@ -90,7 +105,23 @@ def outcome(result: Outcome) -> str:
         lines.append(f"{len(result.failed)} did not end well; see above")
     if result.left:
         lines.append(f"{len(result.left)} not begun: {result.left_because}")
+    lines += _retained([item.applied for item in good if item.applied is not None])
     return "\n".join(lines)
+
+
+def _retained(good: Sequence[Applied]) -> list[str]:
+    """Until when sources are kept: the last one's time."""
+    hidden = [a for a in good if a.status is RunStatus.COMMITTED and a.retired is None]
+    if not hidden:
+        return []
+    until = max((a.retire_at for a in hidden if a.retire_at is not None), default=None)
+    are = "sources are" if len(hidden) != 1 else "source is"
+    return [f"{len(hidden)} {are} hidden and kept until {_time(until)}; then: rehome retire --due"]
+
+
+def _warnings(item: Ended) -> list[str]:
+    warnings = item.applied.warnings if item.applied is not None else ()
+    return [f"  warning: {printable(line)}" for line in warnings]
 
 
 def group_line(item: Ended) -> str:
@@ -167,6 +198,8 @@ def run(view: RunView) -> str:
     lines += [f"undoes   run {row.undoes}"] if row.undoes is not None else []
     lines += [f"undone   by run {view.undone_by}"] if view.undone_by is not None else []
     lines += [f"note     {printable(row.note)}"] if row.note else []
+    if view.plan.direction is Direction.UNDO:
+        lines += [f"warning  {printable(line)}" for line in view.plan.warnings]
     lines += [f"payload  {view.plan.payload_hash}", f"copied   {_copied(view.plan)}"]
     lines += ["", _before_and_after(view.plan.torrents), "", "steps:"]
     for step_row, step in view.steps:
@@ -262,8 +295,9 @@ def watching(plans: Sequence[Plan], as_json: bool) -> Iterator[Watch]:
             if ended is None:
                 begun.append(plan)
                 progress.describe(f"group {len(begun)} of {len(plans)}")
-                size = f", {format_size(plan.bytes_to_copy)} to copy" if plan.bytes_to_copy else ""
-                console.note(f"{len(begun)} of {len(plans)}: {printable(name_of(plan))}{size}")
+                more = f", {format_size(plan.bytes_to_copy)} to copy" if plan.bytes_to_copy else ""
+                more = ": nothing to do" if plan.verdict is Verdict.SKIP else more
+                console.note(f"{len(begun)} of {len(plans)}: {printable(name_of(plan))}{more}")
             elif ended.error is not None:
                 console.note(group_line(ended))
 

@@ -14,6 +14,7 @@ from rehome.model import (
     MakeStaging,
     Place,
     Plan,
+    ProveAway,
     ProveFolder,
     Recheck,
     Relocate,
@@ -84,6 +85,15 @@ def _(step: BuildView) -> list[str]:
 @step_lines.register
 def _(step: ProveFolder) -> list[str]:
     return [f"prove that qBittorrent's {step.client_path} is our {step.path}"]
+
+
+@step_lines.register
+def _(step: ProveAway) -> list[str]:
+    return [
+        f"prove that qBittorrent sees nothing of the lost disk: its {step.client_path}"
+        f" is our {step.path}",
+        *(f"and remove again, if it is empty, {path}" for path in step.then_remove),
+    ]
 
 
 @step_lines.register

@@ -11,7 +11,8 @@ from pathlib import Path
 from hashall import fsops
 from hashall.hashing import inode_of
 from rehome.model import Direction, Fingerprint, Plan, Retirement
-from rehome.world import lies_at, planned_stamp, remove_if_empty, verify_bytes
+from rehome.presence import lies_at
+from rehome.world import planned_stamp, remove_if_empty, verify_bytes
 from seedkeep.errors import SeedError
 
 

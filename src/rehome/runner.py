@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -19,11 +18,12 @@ from rehome.batch import EXECUTABLE, is_still
 from rehome.codec import to_json
 from rehome.commit import Commit
 from rehome.config import Layout
+from rehome.copy_lost import WITHOUT_COPY, is_on_copy_side
 from rehome.gather import Gatherer
 from rehome.lanes import MOST_TOGETHER, Lane, chunks, first_bundle
 from rehome.look import Look
 from rehome.model import Direction, Plan, Recheck, Verdict
-from rehome.mounted import require_mounts
+from rehome.mounted import require_mounts, require_source_lost
 from rehome.newcomers import refuse_newcomers
 from rehome.outcome import (
     Applied,
@@ -35,10 +35,11 @@ from rehome.outcome import (
     as_error,
     as_it_is,
     asked_of,
-    client_is_gone,
     is_due,
     plan_of,
     slowest,
+    ways_out_of,
+    why_stop,
 )
 from rehome.pace import throttled
 from rehome.planner import fingerprint, plan_group, with_cleanup
@@ -46,7 +47,7 @@ from rehome.planning import StalePlan
 from rehome.retire import Kept, Retired, clean_up, retire
 from rehome.switch import ClientSwitch
 from rehome.undo import plan_undo
-from rehome.undo_facts import look_for_undo, refuse_undo
+from rehome.undo_facts import look_for_undo, refuse_entangled, refuse_undo
 from rehome.world import Copying, World
 from seedkeep import clock
 from seedkeep import settings_table as table
@@ -75,6 +76,7 @@ class Runner:
     ground: Ground
     watch: Watch
     bytes_per_s: int | None = None
+    lanes: list[Lane] = field(default_factory=list)  # of all runs that were begun or taken up
     _seen: dict[str, Plan | SeedError] = field(default_factory=dict)  # for rechecks, by plan id
     _approved: Mapping[str, Plan] = field(default_factory=dict)
     _afterwards: Look | None = None
@@ -98,7 +100,7 @@ class Runner:
                 some = first_bundle(waiting[len(ended) :], room)
                 done = self._apply_together(some, replace(wishes, again=len(plans) > 1))
                 ended += done
-                because = _why_stop(done, wishes)
+                because = why_stop(done, wishes)
         left = tuple(waiting[len(ended) :])
         return Outcome(tuple(ended), left, because if left else "")
 
@@ -107,11 +109,12 @@ class Runner:
         lanes: dict[Lane, Plan] = {}
         now = planning.plans_now(self._gatherer(), plans, self.ground.layout)
         for plan in plans:
-            self.watch.group(plan, None)
             today = now[plan.asked_for]
             if wishes.again and isinstance(today, Plan) and today.verdict is Verdict.SKIP:
+                self.watch.group(today, None)
                 ended[plan.plan_id] = Ended(plan, None, None, None)
                 continue
+            self.watch.group(plan, None)
             try:
                 fresh = self._still(plan, today)
                 if wishes.cleanup_duplicate:
@@ -151,15 +154,22 @@ class Runner:
 
     # -- what every way of going on shares
 
-    def _lane(self, run: Run, plan: Plan) -> Lane:
-        return Lane(
+    def _lane(self, run: Run, plan: Plan, copy_lost: bool = False) -> Lane:
+        copy_lost = copy_lost or asked_of(run.row).copy_lost
+        lane = Lane(
             run,
             finish=lambda: self._verify_and_commit(run, plan),
-            require_mounts=lambda: self._require_mounts(plan),
+            require_mounts=lambda: self._require_mounts(run, plan, copy_lost),
+            copy_lost=copy_lost,
+            is_lost=lambda step: copy_lost and is_on_copy_side(step, plan.direction),
         )
+        self.lanes.append(lane)
+        return lane
 
-    def _require_mounts(self, plan: Plan) -> None:
-        require_mounts(self.ground.places, plan)
+    def _require_mounts(self, run: Run, plan: Plan, copy_lost: bool = False) -> None:
+        copy_lost = copy_lost or asked_of(run.row).copy_lost
+        ways_out = ways_out_of(run.row)
+        require_mounts(self.ground.places, plan, copy_lost=copy_lost, ways_out=ways_out)
 
     def _verify_and_commit(self, run: Run, plan: Plan) -> None:
         undoes = run.row.undoes
@@ -170,7 +180,7 @@ class Runner:
             if checks.verify(plan, self._copying()) or checks.pieces:
                 self._afterwards = None  # that took its time
             checks.verify_torrents(self.ground.client, plan, path_map, self._copying())
-        if not plan.keep_source:
+        if not plan.keep_source and not asked_of(run.row).copy_lost:
             refuse_newcomers(self._look_afterwards(), plan)
         if original is None:
             commit.finish(run, plan)
@@ -208,7 +218,8 @@ class Runner:
         if run.row.status is not RunStatus.COMMITTED:
             return as_it_is(run, plan)
         clean_up(plan)
-        if run.row.undoes is not None:  # it may have been interrupted before it cleaned up
+        if run.row.undoes is not None and not asked_of(run.row).copy_lost:
+            # It may have been interrupted before it cleaned up.
             clean_up(plan_of(journal.find_run(self.ground.catalog, run.row.undoes).row))
         self._commit().refresh(plan)
         if plan.keep_source:
@@ -292,7 +303,7 @@ class Runner:
             plan = plans[run.run_id]
             try:
                 if run.row.status in (RunStatus.OPEN, RunStatus.COMMITTED):
-                    self._require_mounts(plan)
+                    self._require_mounts(run, plan)
             except SeedError as why:
                 refused[run.run_id] = Ended(plan, run.run_id, None, why)
                 continue
@@ -305,7 +316,7 @@ class Runner:
         found = {lane.run.run_id: self._ended(lane) for lane in lanes} | refused
         return [found[run.run_id] for run in runs]
 
-    def rollback(self, runs: Sequence[Run]) -> list[Ended]:
+    def rollback(self, runs: Sequence[Run], copy_lost: bool = False) -> list[Ended]:
         """Take interrupted runs back; those that are rolled back already are left as they are."""
         for run in runs:
             if run.row.status in (RunStatus.COMMITTED, RunStatus.RETIRED):
@@ -319,9 +330,10 @@ class Runner:
         for run in runs:
             if run.row.status is RunStatus.OPEN:
                 plan = plan_of(run.row)
-                self._require_mounts(plan)
-                lane = self._lane(run, plan)
-                lane.failure = SeedError("rolled back by the user")
+                self._require_mounts(run, plan, copy_lost)
+                lane = self._lane(run, plan, copy_lost)
+                lost = f", {WITHOUT_COPY}" if copy_lost else ""
+                lane.failure = SeedError(f"rolled back by the user{lost}")
                 lanes.append(lane)
         for some in chunks(lanes):
             recovery.recover(some, self._world(some), self.watch.told)
@@ -330,14 +342,15 @@ class Runner:
 
     # -- taking back what is committed
 
-    def undo(self, run: Run, retain: timedelta | None, reason: str) -> Ended:
+    def undo(self, run: Run, wishes: Wishes) -> Ended:
         """Bring a committed run back, by a run of its own; the source must still be kept."""
         original = plan_of(run.row)
         refuse_undo(self.ground.catalog, run, original)
-        self._require_mounts(original)
-        now = look_for_undo(self._gatherer().look(whole=False), run, original)
+        self._require_mounts(run, original, wishes.copy_lost)
+        look = self._gatherer().look(whole=False)
+        now = look_for_undo(look, run, original, copy_lost=wishes.copy_lost)
         plan = plan_undo(original, now)
-        fresh = self._begin(plan, Wishes(retain=retain, reason=reason), undoes=run.run_id)
+        fresh = self._begin(plan, wishes, undoes=run.run_id)
         lane = self._lane(fresh, plan)
         (ended,) = self._go([lane])
         return ended
@@ -346,25 +359,24 @@ class Runner:
 
     def retire(self, run: Run, plan: Plan) -> Applied:
         """Remove the hidden source of a committed run."""
-        self._require_mounts(plan)
-        runs = self.ground.catalog.runs
-        if any(row.status is RunStatus.OPEN and row.plan_id == plan.plan_id for row in runs.all()):
-            # Its staging and its hidden files have the same names as ours.
-            raise Refused(f"another run of plan {plan.plan_id} is open", hint="end that one first")
-        if (undoing := runs.undone_by(run.run_id)) is not None:
-            raise Refused(
-                f"run {undoing} is about to bring run {run.run_id} back",
-                hint=f"end that one first: rehome resume {undoing}, or rehome rollback {undoing}",
-            )
+        self._require_mounts(run, plan)
+        refuse_entangled(self.ground.catalog, run, plan)
         clean_up(plan)
         retired = retire(plan, in_use=self._in_use())
         run.freed(retired.bytes_freed)
         if retired.kept:
             first = retired.kept[0]
-            runs.note(run.run_id, f"kept {len(retired.kept)}: {first.reason}")
+            self.ground.catalog.runs.note(run.run_id, f"kept {len(retired.kept)}: {first.reason}")
         else:
             run.retired()
         return replace(as_it_is(run, plan), retired=retired)
+
+    def close_without_source(self, run: Run, plan: Plan) -> Applied:
+        """End a committed run whose hidden source is on a lost disk.  Removes nothing."""
+        require_source_lost(self.ground.places, plan)
+        refuse_entangled(self.ground.catalog, run, plan)
+        run.retired("its source was on a disk that is lost: nothing was removed")
+        return as_it_is(run, plan)
 
     def _in_use(self) -> Callable[[Path], bool]:
         """Whether a folder is needed although it is empty: as a root, or by some torrent."""
@@ -383,13 +395,3 @@ class Runner:
             reason = f"{as_error(why).brief}: {as_error(why).detail}".removesuffix(": ")
             kept = Retired(0, 0, (Kept(plan.staging, reason),))
             return replace(as_it_is(run, plan), retired=kept)
-
-
-def _why_stop(done: Sequence[Ended], wishes: Wishes) -> str:
-    """Why no further group is begun; "" when they go on."""
-    errors = [item.error for item in done if item.error is not None]
-    if errors and wishes.fail_fast:
-        return "--fail-fast"
-    if any(client_is_gone(error) for error in errors):
-        return "qBittorrent does not answer"
-    return ""

@@ -1,4 +1,4 @@
-"""Steps with their inverses, and what they are made of.
+"""Steps with their inverses.
 
 Steps are plain values, so that another process can replay the journal.  An inverse must be
 harmless when its step never ran.  Paths are absolute and ours, unless they are named `client_…`.
@@ -6,95 +6,12 @@ harmless when its step never ran.  Paths are absolute and ours, unless they are 
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
+from rehome.parts import Copy, Direction, Link, Was, Witness
 
-class Direction(enum.Enum):
-    DEMOTE = "demote"  # from stash to pool
-    PROMOTE = "promote"  # from pool to stash, only where stash has the bytes
-    UNDO = "undo"  # back to where a committed run came from, while its source is kept
-
-
-class Verdict(enum.Enum):
-    MOVE = "MOVE"  # some bytes have to be copied to the other side
-    REUSE = "REUSE"  # the other side has all of them
-    BLOCK = "BLOCK"  # must not move; see the blockers
-    SKIP = "SKIP"  # is where it belongs
-
-
-class Running(enum.Enum):
-    """The kind of state that a torrent is brought back to."""
-
-    STOPPED = "stopped"
-    RUNNING = "running"
-    FORCED = "forced"
-
-
-@dataclass(frozen=True)
-class Blocker:
-    """One reason why nothing may move."""
-
-    code: str
-    sentence: str
-    paths: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """The file behind a path, as it must still be when we act on it."""
-
-    inode: int  # as the catalog stores it: less 2**64 from 2**63 on
-    size: int  # bytes
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One distinct content that crosses the border, once."""
-
-    source: str
-    target: str  # in staging
-    sha256: str
-    seen: Fingerprint
-
-
-@dataclass(frozen=True)
-class Witness:
-    """A file on the target side that has the bytes already."""
-
-    path: str
-    sha256: str
-    seen: Fingerprint
-
-
-@dataclass(frozen=True)
-class Link:
-    source: str
-    name: str  # below the view's root
-
-
-@dataclass(frozen=True)
-class Was:
-    """What a torrent is brought back to."""
-
-    torrent_id: str
-    running: Running
-
-
-@dataclass(frozen=True)
-class Retirement:
-    """A source file that may go after the commit, and the copy that allows it."""
-
-    hidden_root: str
-    name: str
-    seen: Fingerprint
-    sha256: str
-    witness: str  # path on the target side
-
-
-# -- steps.  `phase` orders undoing: nothing of an older phase is undone while a newer one is stuck.
+# `phase` orders undoing: nothing of an older phase is undone while a newer one is stuck.
 
 
 @dataclass(frozen=True)
@@ -173,6 +90,24 @@ class ProveFolder:
 
     def inverse(self) -> Step:
         return RemoveFolder(self.path)
+
+
+@dataclass(frozen=True)
+class ProveAway:
+    """Let the client make a folder where a lost disk was, to prove that it sees none there either.
+
+    Where it still saw the files it would carry them across by itself.  That it may make folders
+    there is also what going back would need.  A run that is resumed proves it anew: the disk may
+    have come back meanwhile and be unmounted for us only.
+    """
+
+    phase: ClassVar[int] = 4  # as `Recheck`
+    path: str
+    client_path: str
+    then_remove: tuple[str, ...] = ()  # directories that did not exist before, deepest first
+
+    def inverse(self) -> Step:
+        return RemoveStaging(self.path, self.then_remove)
 
 
 @dataclass(frozen=True)
@@ -377,6 +312,7 @@ Step = (
     | VerifyReuse
     | BuildView
     | ProveFolder
+    | ProveAway
     | RemoveFolder
     | Recheck
     | StopTorrents

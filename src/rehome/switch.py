@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hashall.qbittorrent import stamp_at
 from rehome.model import (
     CheckFiles,
+    ProveAway,
     ProveFolder,
     Relocate,
     Running,
@@ -21,9 +21,10 @@ from rehome.model import (
     SetManagement,
     Was,
 )
+from rehome.presence import lies_at, regular_at
 from seedkeep import clock
 from seedkeep.errors import Partial, Refused, SeedError
-from seedkeep.torrent_client import Torrent, TorrentClient, TorrentState
+from seedkeep.torrent_client import ClientRefused, Torrent, TorrentClient, TorrentState
 
 POLL_S = 0.1
 PROOF_S = 3.0  # a folder shows at once; network filesystems may take a moment
@@ -158,6 +159,30 @@ class ClientSwitch:
         In a container the client's `/pool` may be another folder than ours, or none at all; its
         torrents would then show 100 % and serve nothing.
         """
+        self._make_folder(
+            step,
+            hint="check path_map in the configuration, and that qBittorrent's container"
+            " has the pool mounted",
+        )
+
+    def prove_away(self, step: ProveAway) -> None:
+        """The same where a lost disk was: the client must see the bare mount point, as we do."""
+        try:
+            self._make_folder(
+                step,
+                hint="it may still see the lost disk, or path_map is wrong: unmount it for"
+                " qBittorrent too (restart its container), and begin again",
+            )
+        except ClientRefused as why:
+            folder = os.path.dirname(step.path)
+            raise Unproved(
+                f"qBittorrent cannot make a folder in {os.path.dirname(step.client_path)}",
+                detail=f"{why.detail}; so it could not be brought back there",
+                hint=f"make an empty folder {folder} that qBittorrent may write in, and begin"
+                " again; it is out of sight as soon as something is mounted there",
+            ) from why
+
+    def _make_folder(self, step: ProveFolder | ProveAway, hint: str) -> None:
         ours = Path(step.path)
         if ours.exists():
             raise InTheWay(f"{ours} exists already", hint="remove it and begin again")
@@ -168,8 +193,7 @@ class ClientSwitch:
                 raise Unproved(
                     f"qBittorrent's {step.client_path} is not our {step.path}",
                     detail="it was told to make that folder, and the folder is not there",
-                    hint="check path_map in the configuration, and that qBittorrent's container"
-                    " has the pool mounted",
+                    hint=hint,
                 )
             clock.sleep(POLL_S)
 
@@ -242,7 +266,7 @@ class ClientSwitch:
 
     def _refuse_files_at(self, root: Path, step: Relocate) -> None:
         for name in step.names:
-            if os.path.lexists(root / name):
+            if lies_at(root / name):
                 found = InTheWay(
                     f"{root / name} appeared while its torrent was being relocated",
                     hint="see what put it there; the run can be rolled back",
@@ -253,7 +277,7 @@ class ClientSwitch:
     def check(self, step: CheckFiles) -> None:
         """Look on the disk for every file and its size."""
         for name, size in step.sizes:
-            stamp = stamp_at(Path(step.root) / name)
+            stamp = regular_at(Path(step.root) / name)
             if stamp is None or stamp.size != size:
                 found = "nothing" if stamp is None else f"{stamp.size} bytes"
                 raise Partial(

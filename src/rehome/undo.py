@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from rehome.codec import to_json
+from rehome.copy_lost import left_on_it, prove_away
 from rehome.model import (
     Adopt,
     AwaitPlaces,
@@ -62,6 +63,8 @@ class Now:
     run_id: int
     torrents: Mapping[str, Present]  # by id; without those that are gone from the client
     placed: Mapping[str, Fingerprint]  # by path: what is left of the files that the run placed
+    # The disk of the copy is given up: folders on it that are not there now, deepest first.
+    lost_folders: tuple[str, ...] | None = None  # None: it is not given up
 
 
 def plan_undo(original: Plan, now: Now) -> Plan:
@@ -77,13 +80,14 @@ def plan_undo(original: Plan, now: Now) -> Plan:
         payload_hash=original.payload_hash,
         total_bytes=original.total_bytes,
         bytes_to_copy=0,
-        bytes_freed=original.bytes_to_copy,
+        bytes_freed=0 if now.lost_folders is not None else original.bytes_to_copy,
         source_devices=original.target_devices,
         target_devices=original.source_devices,
         torrents=moves,
         staging=f"{_of(Hide, original)[0].src_root}/{OWN_PREFIX}{plan_id}",
         steps=tuple(_steps(original, moves, hides, now, plan_id)),
         retire=tuple(_retirements(original, hides, now)),
+        warnings=() if now.lost_folders is None else left_on_it(original),
     )
 
 
@@ -98,6 +102,7 @@ def path_before(item: Retirement) -> str:
 
 def _plan_id(original: Plan, now: Now) -> str:
     facts = [original.plan_id, now.run_id, to_json(list(now.torrents.values()))]
+    facts += [] if now.lost_folders is None else ["copy lost", to_json(now.lost_folders)]
     text = json.dumps([*facts, {path: to_json(seen) for path, seen in now.placed.items()}])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -152,6 +157,9 @@ def _steps(
     steps: list[Step] = [
         ProveFolder(f"{ours}/{probe}", f"{theirs}/{probe}") for ours, theirs in sorted(folders)
     ]
+    if now.lost_folders is not None:
+        places = sorted({(move.save_path, move.client_save_path) for move in moves})
+        steps += [prove_away(*place, plan_id, now.lost_folders) for place in places]
     steps.append(StopTorrents(was))
     steps += _unmanaged(moves, now)
     steps += hides
@@ -175,7 +183,10 @@ def _steps(
     steps += [back for hide in hides if (back := _reveal(hide, original))]
     steps += _checks(original)
     steps += _hand_back(original, moves)
-    return [*steps, StartTorrents(was)]
+    steps.append(StartTorrents(was))
+    if moves:
+        return steps
+    return [s for s in steps if not isinstance(s, StopTorrents | AwaitPlaces | StartTorrents)]
 
 
 def _unmanaged(moves: Sequence[TorrentMove], now: Now) -> list[Step]:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hashall.catalog import Catalog
-from hashall.catalog.files import join
 from hashall.catalog.runs import RunStatus
 from hashall.journal import Run
-from hashall.model import Place, TorrentFileOnDisk
 from hashall.qbittorrent import stamp_at
-from rehome.gather_roots import Roots
-from rehome.gather_strangers import Strangers
+from rehome.copy_lost import WITHOUT_COPY, lying_there, missing_folders, placed_paths
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint, Hide, Plan, Running, TorrentMove
+from rehome.outcome import asked_of, plan_of
+from rehome.presence import lies_at
 from rehome.switch import same_path
 from rehome.undo import Now, Present, adopted, path_before
+from rehome.undo_links import broken_by_undo
 from seedkeep.errors import Refused
 from seedkeep.torrent_client import Torrent, TorrentState
 
 _CLOSED = {
-    RunStatus.RETIRED: "its source is no longer kept",
-    RunStatus.ROLLED_BACK: "it was rolled back already",
+    RunStatus.RETIRED: (
+        "its source is no longer kept",
+        "plan a move in the other direction instead",
+    ),
+    RunStatus.ROLLED_BACK: (
+        "it was rolled back already: everything is as it was before it",
+        "rehome runs show {}",
+    ),
 }
 
 
@@ -42,10 +48,9 @@ def refuse_undo(catalog: Catalog, run: Run, original: Plan) -> None:
             hint=f"take it back with: rehome rollback {run.run_id}",
         )
     if status in _CLOSED:
+        detail, hint = _CLOSED[status]
         raise CannotUndo(
-            f"run {run.run_id} cannot be taken back",
-            detail=_CLOSED[status],
-            hint="plan a move in the other direction instead",
+            f"run {run.run_id} cannot be taken back", detail=detail, hint=hint.format(run.run_id)
         )
     if original.direction is Direction.UNDO:
         raise CannotUndo(
@@ -60,8 +65,24 @@ def refuse_undo(catalog: Catalog, run: Run, original: Plan) -> None:
         )
 
 
-def look_for_undo(look: Look, run: Run, original: Plan) -> Now:
-    """What there is now of the source, of what was placed, and of the torrents."""
+def refuse_entangled(catalog: Catalog, run: Run, plan: Plan) -> None:
+    """Raises `Refused` for a committed run that cannot be closed now: another one needs it."""
+    runs = catalog.runs
+    if any(row.status is RunStatus.OPEN and row.plan_id == plan.plan_id for row in runs.all()):
+        # Its staging and its hidden files have the same names as ours.
+        raise Refused(f"another run of plan {plan.plan_id} is open", hint="end that one first")
+    if (undoing := runs.undone_by(run.run_id)) is not None:
+        raise Refused(
+            f"run {undoing} is about to bring run {run.run_id} back",
+            hint=f"end that one first: rehome resume {undoing}, or rehome rollback {undoing}",
+        )
+
+
+def look_for_undo(look: Look, run: Run, original: Plan, *, copy_lost: bool = False) -> Now:
+    """What there is now of the source, of what was placed, and of the torrents.
+
+    With `copy_lost` nothing of what was placed counts: its disk is given up.
+    """
     _require_source(original)
     ours = [move.torrent_id for move in original.torrents]
     found = {key: look.inventory[key] for key in ours if key in look.inventory}
@@ -78,6 +99,15 @@ def look_for_undo(look: Look, run: Run, original: Plan) -> Now:
             hint="bring them there in qBittorrent, or look after them by hand",
         )
     _refuse_changed(look, original, found)
+    if copy_lost:
+        torrents = _as_before_a_try(look.catalog, run.run_id, _presents(original, found))
+        return Now(run.run_id, torrents, {}, _refuse_others_files(original))
+    _refuse_unseen(
+        "the copy",
+        (item.witness for item in original.retire),
+        "mount that disk again; if it is lost for good, unmount it, and then:"
+        f" rehome undo {run.run_id} --copy-lost",
+    )
     placed = {
         item.witness: Fingerprint(stamp.inode, stamp.size, stamp.mtime_ns)
         for item in original.retire
@@ -85,13 +115,47 @@ def look_for_undo(look: Look, run: Run, original: Plan) -> Now:
     }
     _refuse_others(look, original, placed)
     stays = adopted(original)  # what lay there before is shown again in its place
-    _refuse_symlinks(look, original, {k: placed[k] for k in placed if k not in stays})
-    torrents = {
+    _refuse_symlinks(look, run, original, {k: placed[k] for k in placed if k not in stays})
+    return Now(run.run_id, _presents(original, found), placed)
+
+
+def _presents(original: Plan, found: Mapping[str, Torrent]) -> dict[str, Present]:
+    return {
         move.torrent_id: _present(move, found[move.torrent_id])
         for move in original.torrents
         if move.torrent_id in found
     }
-    return Now(run.run_id, torrents, placed)
+
+
+def _as_before_a_try(
+    catalog: Catalog, run_id: int, torrents: Mapping[str, Present]
+) -> dict[str, Present]:
+    """Torrents without files are stopped when a try is taken back; they ran all the same."""
+    tried = [
+        row
+        for row in catalog.runs.all()
+        if row.undoes == run_id and (asked_of(row).copy_lost or WITHOUT_COPY in row.note)
+    ]
+    running = {m.torrent_id: m.running for row in tried for m in plan_of(row).torrents}
+    return {
+        key: replace(present, running=running.get(key, present.running))
+        if present.running is Running.STOPPED
+        else present
+        for key, present in torrents.items()
+    }
+
+
+def _refuse_others_files(original: Plan) -> tuple[str, ...]:
+    """Folders of the lost copy that are not there now; files there would go with the torrents."""
+    _refuse_unseen("what lies where the lost copy was", placed_paths(original))
+    there = lying_there(original)
+    if there:
+        raise CannotUndo(
+            "files lie where the lost copy was, on another disk",
+            detail="\n".join(there[:10]),
+            hint="move them away; qBittorrent may have begun to download them anew",
+        )
+    return missing_folders({move.target_path for move in original.torrents})
 
 
 def _refuse_others(look: Look, original: Plan, placed: Iterable[str]) -> None:
@@ -110,27 +174,17 @@ def _refuse_others(look: Look, original: Plan, placed: Iterable[str]) -> None:
         )
 
 
-def _refuse_symlinks(look: Look, original: Plan, placed: Mapping[str, Fingerprint]) -> None:
+def _refuse_symlinks(
+    look: Look, run: Run, original: Plan, placed: Mapping[str, Fingerprint]
+) -> None:
     """What leads to the files that are taken away would lead to nothing."""
-    demoted = original.direction is Direction.DEMOTE
-    roots = Roots(look, Direction.PROMOTE if demoted else Direction.DEMOTE)
-    files = [_on_disk(look, path, seen) for path, seen in placed.items()]
-    links = roots.symlinks_to(Place(file.device_id, file.path) for file in files)
-    _, torrents = Strangers(look).of([move.torrent_id for move in original.torrents], files)
-    if links or torrents:
+    broken = broken_by_undo(look, run.row, original, placed) if placed else ()
+    if broken:
         raise CannotUndo(
             "symlinks lead to what the run placed",
-            detail="\n".join([*links, *(f"torrent {name}" for name in torrents)]),
+            detail="\n".join(broken),
             hint="remove them first, or put hardlinks in their place",
         )
-
-
-def _on_disk(look: Look, path: str, seen: Fingerprint) -> TorrentFileOnDisk:
-    folder, _, name = path.rpartition("/")
-    place = look.places.find(folder).place
-    return TorrentFileOnDisk(
-        name, seen.size, place.device_id, join(place.relpath, name), seen.inode, seen.mtime_ns, None
-    )
 
 
 def _refuse_changed(look: Look, original: Plan, found: Mapping[str, Torrent]) -> None:
@@ -160,20 +214,38 @@ def _refuse_changed(look: Look, original: Plan, found: Mapping[str, Torrent]) ->
 def _require_source(original: Plan) -> None:
     """Every hidden file still is the one that was hidden, and its place is free."""
     wrong = []
-    for item in original.retire:
-        stamp = stamp_at(Path(item.hidden_root) / item.name)
+    hidden = [f"{item.hidden_root}/{item.name}" for item in original.retire]
+    _refuse_unseen("the hidden source", [*hidden, *map(path_before, original.retire)])
+    for item, path in zip(original.retire, hidden, strict=True):
+        stamp = stamp_at(path)
         seen = item.seen
         if stamp is None:
-            wrong.append(f"{item.hidden_root}/{item.name} is gone")
+            wrong.append(f"{path} is gone")
         elif (stamp.inode, stamp.size, stamp.mtime_ns) != (seen.inode, seen.size, seen.mtime_ns):
-            wrong.append(f"{item.hidden_root}/{item.name} has changed")
-        if os.path.lexists(path_before(item)):
+            wrong.append(f"{path} has changed")
+        if lies_at(path_before(item)):
             wrong.append(f"{path_before(item)} is taken by something else")
     if wrong or not any(isinstance(step, Hide) for step in original.steps):
         raise CannotUndo(
             "the hidden source is not as it was left",
             detail="\n".join(wrong[:10]),
             hint="look at these files; nothing was changed",
+        )
+
+
+def _refuse_unseen(what: str, paths: Iterable[str], hint: str = "") -> None:
+    """Nothing is gone, and no place free, only because the disk does not answer."""
+    unseen = []
+    for path in paths:
+        try:
+            lies_at(path)
+        except OSError as why:
+            unseen.append(f"{path}: {why.strerror}")
+    if unseen:
+        raise CannotUndo(
+            f"{what} cannot be looked at",
+            detail="\n".join(unseen[:10]),
+            hint=hint or "look at that disk; nothing was changed",
         )
 
 

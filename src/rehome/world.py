@@ -16,11 +16,13 @@ from rehome.model import (
     AwaitPlaces,
     BuildView,
     CheckFiles,
+    Copy,
     FillPayload,
     Fingerprint,
     MakeStaging,
     MoveFiles,
     Nothing,
+    ProveAway,
     ProveFolder,
     Recheck,
     Relocate,
@@ -33,6 +35,7 @@ from rehome.model import (
     StopTorrents,
     VerifyReuse,
 )
+from rehome.presence import lies_at, regular_at
 from rehome.switch import ClientSwitch
 from seedkeep.errors import SeedError
 
@@ -55,7 +58,22 @@ class World:
     recheck: Callable[[Recheck], None]  # raises when the plan no longer is the right one
     copying: Copying = field(default=lambda _: None)
     look: Callable[[Sequence[Recheck]], None] = field(default=lambda _: None)
+    _not_kept: dict[Copy, tuple[str, ...]] = field(default_factory=dict)
     _proved: set[tuple[str, str]] = field(default_factory=set)  # parent folders, ours and theirs
+
+    def remark_on(self, step: Step) -> str:
+        """What a person should know of a step that was done; "": nothing."""
+        if not isinstance(step, FillPayload):
+            return ""
+        lacking: dict[str, list[str]] = {}
+        for copy in step.copies:
+            for what in self._not_kept.get(copy, ()):
+                lacking.setdefault(what, []).append(copy.source)
+        said = [
+            f"{what} of {len(files)} file{'s' if len(files) != 1 else ''} (first: {min(files)})"
+            for what, files in sorted(lacking.items())
+        ]
+        return f"the copy could not keep: {'; '.join(said)}" if said else ""
 
     @cached_property
     def switch(self) -> ClientSwitch:
@@ -167,13 +185,14 @@ class World:
         for copy in step.copies:
             source, target = Path(copy.source), Path(copy.target)
             fsops.make_dirs(target.parent, like=target.parent.parent)
-            fsops.copy_in(
+            copied = fsops.copy_in(
                 source,
                 target,
                 sha256=copy.sha256,
                 stamp=planned_stamp(source, copy.seen),
                 progress=self.copying,
             )
+            self._not_kept[copy] = copied.not_kept
 
     @perform.register
     def _(self, step: VerifyReuse) -> None:
@@ -194,6 +213,12 @@ class World:
             self.switch.prove_folder(step)
             self.perform(step.inverse())
             self._proved.add(parents)
+
+    @perform.register
+    def _(self, step: ProveAway) -> None:
+        self.perform(step.inverse())
+        self.switch.prove_away(step)
+        self.perform(step.inverse())
 
     @perform.register
     def _(self, step: RemoveFolder) -> None:
@@ -226,15 +251,6 @@ def _all(kind: type[AnyStep], steps: Sequence[Step]) -> list[AnyStep]:
     return [step for step in steps if isinstance(step, kind)]
 
 
-def lies_at(path: str | Path) -> bool:
-    """False only where there surely is nothing; a disk that fails raises `OSError`."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
 def _aside(step: Relocate) -> Path:
     return Path(step.from_root) / f"{fsops.PREFIX}{step.torrent_id[:12]}-aside"
 
@@ -243,7 +259,7 @@ def _strangers(step: Relocate) -> list[str]:
     """Names of the torrent under which something lies where nothing of ours does."""
     root, aside = Path(step.from_root), _aside(step)
     names = [name for name in step.names if name not in step.empty]
-    return [n for n in names if os.path.lexists(root / n) or os.path.lexists(aside / n)]
+    return [n for n in names if lies_at(root / n) or lies_at(aside / n)]
 
 
 def verify_bytes(
@@ -272,7 +288,7 @@ def verify_bytes(
 
 def planned_stamp(path: Path, seen: Fingerprint) -> FileStamp:
     """What a file must still be, from what the plan saw of it."""
-    now = stamp_at(path)
+    now = regular_at(path)
     if now is None:
         raise WrongBytes(f"{path} is gone or is no regular file any more")
     return FileStamp(
@@ -297,4 +313,6 @@ def remove_if_no_bytes(root: Path, name: str) -> None:
 def remove_if_empty(dirs: Sequence[str]) -> None:
     """Remove directories that this run made, deepest first, where they are empty."""
     for path in dirs:
+        if not lies_at(path):  # asking a read-only disk to remove nothing is an error
+            continue
         fsops.remove_empty_dirs(Path(path).parent, [f"{Path(path).name}/x"])

@@ -231,6 +231,15 @@ def test_an_empty_scope_is_said(scene: Stage) -> None:
         scene.batch(tag="nobody has it")
 
 
+@pytest.mark.parametrize(("scope", "mistyped"), [("category", "film"), ("tag", "nohl")])
+def test_a_mistyped_scope_is_met_with_the_nearest(scene: Stage, scope: str, mistyped: str) -> None:
+    scene.seed(1, {"F/f": "f"}, category="films", tags=("~noHL",))
+    scene.look()
+    with pytest.raises(Misused) as why:
+        scene.batch(**{scope: mistyped})
+    assert why.value.hint == f"did you mean {'films' if scope == 'category' else '~noHL'}?"
+
+
 def test_a_group_has_the_same_plan_alone_and_in_a_batch(scene: Stage) -> None:
     ids = library(scene)
     alone = {plan.asked_for: plan for plan in map(scene.plan, (ids[0], ids[1], ids[2], ids[3]))}

@@ -102,7 +102,7 @@ def a_plan(folder: Path) -> Path:
         (["apply", "plan.json", "--dryrun", "--force"], "say either --dryrun or --force"),
         (["apply", "plan.json", "--force", "--retain", "soon"], "'soon' is not a duration"),
         (["apply", "plan.json", "--force", "--retain", "-1h"], "'-1h' is not a duration"),
-        (["apply", "plan.json", "--force", "--retain", "24"], "did you mean 24s?"),
+        (["apply", "plan.json", "--force", "--retain", "24"], "did you mean 24d or 24s?"),
         (["apply", "no such plan.json", "--force"], "cannot read the plan no such plan.json"),
         (["demote"], "No such command 'demote'"),
     ],

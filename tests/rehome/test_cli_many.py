@@ -104,6 +104,10 @@ def test_what_is_left_over_is_said_and_done_by_the_same_command_again(
     assert "1 not begun: --max-groups 2" in rehome.out
     assert rehome("apply", plan, "--force", "--max-groups", "2") == 0
     assert rehome.out.count("nothing to do") == 2
+    told = [line for line in rehome.err.splitlines() if " of 3: " in line]
+    assert sorted(line.partition(": ")[0] for line in told) == ["1 of 3", "2 of 3", "3 of 3"]
+    assert sum(line.endswith(": nothing to do") for line in told) == 2
+    assert sum(line.endswith(", 29.3 KiB to copy") for line in told) == 1
     assert {row["save_path"] for row in lab.rows().values()} == {str(lab.pool_seeding / "films")}
 
 
@@ -113,6 +117,7 @@ def test_what_is_left_over_is_said_and_done_by_the_same_command_again(
         ("--window", "1-2", "--window: '1-2' is no window"),
         ("--bwlimit", "fast", "--bwlimit: 'fast' is not a size"),
         ("--bwlimit", "0B/s", "--bwlimit: 0 bytes a second"),
+        ("--bwlimit", "5", "--bwlimit: 5 B/s is less than 1.0 KiB/s; a unit is missing, as in 5 M"),
         ("--retain", "soon", "--retain: 'soon'"),
     ],
 )
@@ -121,6 +126,19 @@ def test_an_option_that_makes_no_sense_is_refused_before_anything_is_read(
 ) -> None:
     assert rehome("apply", "missing.json", "--force", option, value) == 2
     assert message in rehome.err
+
+
+def test_a_batch_whose_sources_are_kept_ends_with_what_removes_them(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--max-groups", "2", "--retain", "1d") == 0
+    last = rehome.out.splitlines()[-1]
+    assert last.startswith("2 sources are hidden and kept until 20")
+    assert last.endswith("Z; then: rehome retire --due")
+    assert rehome("apply", plan, "--force", "--retain", "1d") == 0
+    assert rehome.out.splitlines()[-1].startswith("1 source is hidden and kept until 20")
+    assert rehome("apply", plan, "--force", "--retain", "1d") == 0
+    assert rehome.out.splitlines()[-1] == "0 of 3 groups moved, 0 B copied, 0 B freed so far"
 
 
 # -- ending runs
@@ -175,6 +193,50 @@ def test_a_run_is_undone_and_the_history_joins_the_two(
     assert rehome("undo", "1", "--retain", "soon") == 2
     assert rehome("undo", "1", "--json") == 3
     assert rehome.json["error"]["code"] == "cannot-undo"
+
+
+def test_the_undo_of_a_run_without_torrents_says_so_and_stops_nothing(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--max-groups", "1", "--json") == 0
+    (torrent,) = rehome.json["outcome"]["groups"][0]["applied"]["torrents"]
+    lab.client.api.torrents_delete(delete_files=False, torrent_hashes=[torrent])
+    assert rehome("undo", "1", "--retain", "0") == 0
+    first, *_ = rehome.out.splitlines()
+    assert first == (
+        "run 2: the files are where they were before; its torrents are not in qBittorrent any more"
+    )
+    assert not [line for line in rehome.err.splitlines() if line.startswith(("stop", "wait", "br"))]
+    assert lab.own_debris() == []
+
+
+def test_a_retired_run_does_not_speak_of_its_torrents(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    assert rehome("apply", plan, "--force", "--max-groups", "1", "--json") == 0
+    (torrent,) = rehome.json["outcome"]["groups"][0]["applied"]["torrents"]
+    lab.client.api.torrents_delete(delete_files=False, torrent_hashes=[torrent])
+    assert rehome("retire", "1") == 0
+    assert rehome.out == "run 1: the source is retired, 29.3 KiB freed on stash\n"
+
+
+def test_a_run_that_was_rolled_back_has_nothing_to_undo(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    interrupted(rehome, plan)
+    assert rehome("rollback", "1") == 0
+    assert rehome("undo", "1") == 3
+    assert rehome.err == (
+        "error: run 1 cannot be taken back\n"
+        "it was rolled back already: everything is as it was before it\n"
+        "hint: rehome runs show 1\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["retire", "resume", "rollback"])
+def test_which_runs_there_are_is_left_to_the_list(rehome: Program, command: str) -> None:
+    assert rehome(command) == 2
+    assert f"hint: rehome {command} RUN (see: rehome runs list), or" in rehome.err
 
 
 def test_a_run_tells_who_when_why_and_what_was_before_and_after(

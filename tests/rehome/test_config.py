@@ -24,6 +24,7 @@ def test_both_seeding_roots_are_named_when_both_are_missing() -> None:
         layout_from(load("rehome", {}, HOME))
     assert "rehome.stash_seeding_root and rehome.pool_seeding_root" in refused.value.brief
     assert "--stash-seeding-root" in refused.value.hint
+    assert "`rehome config init`" in refused.value.hint
 
 
 @pytest.mark.parametrize("missing", ["stash", "pool"])

@@ -18,7 +18,8 @@ from tests.support.listed_client import ListedClient, a_torrent
 from tests.support.simulated import SimulatedClient
 
 from rehome.config_draft import Choices, config_text, scalar, suggest
-from rehome.survey import Survey, survey
+from rehome.first_config import ask_roots, remarks
+from rehome.survey import Filesystem, SavePath, Survey, survey
 from seedkeep.setting_types import PathPair
 from seedkeep.settings import Settings, load
 from seedkeep.settings_table import (
@@ -104,6 +105,36 @@ def test_flags_stand_in_the_file_and_roots_that_overlap_do_not(tmp_path: Path) -
     assert settings[POOL_SEEDING_ROOT] == Path("/p")
     assert settings[LIBRARY_ROOTS] == (Path("/s/ümlaut"),)
     assert settings[PATH_MAP] == (PathPair("/data", "/s"),)
+
+
+def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
+    config, pool = tmp_path / "config.yml", tmp_path / "pool"
+    pool.mkdir()
+    roots = ("--stash-seeding-root", f"{tmp_path}/stahs", "--pool-seeding-root", str(pool))
+    done = call("config", "init", "--config", str(config), "--offline", *roots)
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/stahs is no folder here now" in done.stdout
+    assert f"{pool} is no folder" not in done.stdout
+
+
+def test_who_takes_the_suggested_pool_for_the_stash_is_offered_the_other_side(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small, large = Filesystem("1", "ext4", "/a", 10), Filesystem("2", "ext4", "/b", 20)
+    found = Survey(
+        version="v5.1.0",
+        torrents=2,
+        save_paths=(
+            SavePath("/a/seeds", Path("/a/seeds"), 1, (), small),
+            SavePath("/b/torrents", Path("/b/torrents"), 1, (), large),
+        ),
+    )
+    answers = iter(["/b/torrents/seeding", "", ""])
+    monkeypatch.setattr("seedkeep.first_run.ask", lambda _, given="": next(answers) or given)
+    assert "the smaller one is taken for the stash" in " ".join(remarks(found))
+    chosen = ask_roots(CHOSEN, found)
+    assert (chosen.stash, chosen.pool) == (Path("/b/torrents/seeding"), Path("/a/seeds"))
+    assert "taken for the stash" not in " ".join(remarks(found, chosen))
 
 
 def test_a_password_in_the_address_gets_a_file_that_only_its_owner_can_read(

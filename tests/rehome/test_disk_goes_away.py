@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,19 @@ from tests.support.relocating import (
 
 from hashall import fsops
 from hashall.catalog.runs import RunStatus
-from rehome.executor import RollbackFailed
-from rehome.model import Hide, MoveFiles, Plan, Relocate, RemoveStaging, Step
+from rehome.executor import RollbackFailed, RolledBack
+from rehome.model import (
+    CheckFiles,
+    FillPayload,
+    Hide,
+    MoveFiles,
+    Plan,
+    Relocate,
+    RemoveStaging,
+    Step,
+)
 from rehome.outcome import Watch, Wishes
+from rehome.undo_facts import CannotUndo
 from rehome.world import World
 
 
@@ -125,6 +135,101 @@ def failing_below(folder: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "lstat", failing)
         yield
+
+
+@contextmanager
+def failing_during(kind: type[Step], folder: Path) -> Iterator[None]:
+    """The same, while steps of one kind are done."""
+    perform = World.perform_together
+
+    def performed(self: World, steps: Sequence[Step]) -> None:
+        with failing_below(str(folder)) if type(steps[0]) is kind else nullcontext():
+            perform(self, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "perform_together", performed)
+        yield
+
+
+@pytest.mark.parametrize("side", ["seeding", "pool_seeding"])
+def test_promise_3_a_place_that_cannot_be_looked_at_is_not_called_empty(
+    lab: SimulatedLab, film: str, side: str
+) -> None:
+    """A client that is told to go where files lie would have to check them all."""
+    before, plan = lab.seen(), lab.plan(film)
+    with (
+        failing_during(Relocate, getattr(lab, side) / "Film"),
+        pytest.raises(RolledBack, match="Input/output error"),
+    ):
+        lab.apply(plan, A_DAY)
+    assert changes(before, lab.seen()) == []
+    assert lab.own_debris() == []
+    assert lab.bad_states() == set()
+
+
+@pytest.mark.parametrize(("kind", "side"), [(FillPayload, "seeding"), (CheckFiles, "pool_seeding")])
+def test_a_file_that_cannot_be_looked_at_is_not_called_gone_or_incomplete(
+    lab: SimulatedLab, film: str, kind: type[Step], side: str
+) -> None:
+    before, plan = lab.seen(), lab.plan(film)
+    with (
+        failing_during(kind, getattr(lab, side) / "Film"),
+        pytest.raises(RolledBack, match="Input/output error"),
+    ):
+        lab.apply(plan, A_DAY)
+    assert changes(before, lab.seen()) == []
+
+
+@pytest.mark.parametrize("side", ["seeding", "pool_seeding"])
+def test_promise_5_what_cannot_be_looked_at_holds_up_the_way_back(
+    lab: SimulatedLab, film: str, side: str
+) -> None:
+    """Files that somebody put there meanwhile would be taken along, or be in the way."""
+    before, plan = lab.seen(), lab.plan(film)
+    with killed_in(number_of(plan, Relocate), afterwards=True):
+        lab.apply(plan, A_DAY)
+    with (
+        failing_below(str(getattr(lab, side) / "Film")),
+        lab.app() as app,
+        pytest.raises(RollbackFailed, match="Input/output error"),
+    ):
+        app.rollback(1, Watch())
+    assert status(lab) is RunStatus.OPEN
+    assert lab.seen().torrents[film]["save_path"] == str(lab.pool_seeding)  # it was not told to go
+    with lab.app() as app:
+        app.rollback(1, Watch())
+    assert changes(before, lab.seen()) == []
+    assert lab.own_debris() == []
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("hidden", "the hidden source cannot be looked at"),
+        ("place", "the hidden source cannot be looked at"),
+        ("copy", "the copy cannot be looked at"),
+    ],
+)
+def test_promise_8_an_undo_calls_nothing_gone_or_free_that_it_cannot_look_at(
+    lab: SimulatedLab, film: str, where: str, said: str
+) -> None:
+    plan = lab.plan(film)
+    lab.apply(plan, A_DAY)
+    before = lab.seen()
+    folder = {
+        "hidden": Path(plan.retire[0].hidden_root),
+        "place": lab.seeding / "Film",
+        "copy": lab.pool_seeding / "Film",
+    }[where]
+    with (
+        failing_below(str(folder)),
+        lab.app() as app,
+        pytest.raises(CannotUndo, match=said) as why,
+    ):
+        app.undo(1, A_DAY, "a test", Watch())
+    assert "Input/output error" in why.value.detail
+    assert changes(before, lab.seen()) == []
+    assert status(lab) is RunStatus.COMMITTED
 
 
 @pytest.mark.parametrize("command", ["rollback", "resume"])

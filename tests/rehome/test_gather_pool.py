@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 from tests.support.facts_builder import codes, paths, steps
@@ -32,6 +34,47 @@ def test_room_is_asked_of_the_pool(scene: Stage) -> None:
     scene.look()
     space = os.statvfs(scene.pool_seeding)
     assert abs(scene.facts(film).free_bytes - space.f_bavail * space.f_frsize) < 2**30
+
+
+# -- what cannot be looked at
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, bad: Path) -> None:
+    """`os.lstat` or `os.scandir` of one path ends as on a disk that cannot read it."""
+    real = getattr(os, name)
+
+    def call(path: str | Path, **options: int | None) -> object:
+        if str(path) == str(bad):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, name, call)
+
+
+@pytest.mark.parametrize("place", ["Film/film.mkv", "Film", "."])
+def test_promise_8_a_place_that_cannot_be_looked_at_is_not_free(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    film = scene.seed(1, FILM, save_path=scene.seeding / "films")
+    (scene.pool_seeding / "films/Film").mkdir(parents=True)
+    scene.look()
+    assert scene.plan(film).blockers == ()
+    bad = scene.pool_seeding / "films" / place
+    failing(monkeypatch, "lstat", bad)
+    assert str(bad) in paths(scene.plan(film), "target-conflict")
+
+
+def test_promise_8_a_folder_that_can_be_neither_listed_nor_looked_at_may_hold_anything(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = scene.seed(1, FILM)
+    bad = scene.pool_seeding / "Film/of somebody"
+    bad.mkdir(parents=True)
+    scene.look()
+    assert scene.plan(film).blockers == ()
+    failing(monkeypatch, "scandir", bad)
+    failing(monkeypatch, "lstat", bad)
+    assert str(bad) in paths(scene.plan(film), "target-conflict")
 
 
 # -- the same bytes

@@ -83,6 +83,13 @@ def test_more_names_on_disk_than_in_the_catalog_block() -> None:
     assert "knows 1" in made.blockers[0].sentence
 
 
+def test_a_file_that_no_scan_has_seen_needs_a_scan_and_nothing_is_said_of_its_links() -> None:
+    new = link(7, 100, verdict=LinkVerdict.UNACCOUNTED, nlink=1)
+    assert codes(blocked(facts(torrent(1, [file("F/a", None)]), links=(new,)))) == ["needs-scan"]
+    # Where the scan is no answer, it is still not known who has these bytes.
+    assert codes(blocked(facts(links=(new,)))) == ["unaccounted-links"]
+
+
 def test_a_link_count_that_nobody_can_know_blocks() -> None:
     unknown = link(7, 100, FILM, verdict=LinkVerdict.UNKNOWN, nlink=1)
     made = blocked(facts(links=(unknown,)))
@@ -128,6 +135,18 @@ def test_a_payload_with_a_library_hardlink_stays_on_stash() -> None:
     made = blocked(facts(links=(used,)))
     assert codes(made) == ["outside-link"]
     assert paths(made, "outside-link") == [MOVIE]
+
+
+def test_a_torrents_own_file_elsewhere_is_not_called_a_librarys() -> None:
+    """Who reads "remove the library's names" must not be shown the torrent's only file."""
+    own = "/stash/elsewhere/Film/film.mkv"
+    away = torrent(2, save_path=Path("/stash/elsewhere"))
+    assert codes(blocked(facts(away, links=(link(7, 100, own, outside=(own,)),)))) == [
+        "outside-domain"
+    ]
+    both = blocked(facts(away, links=(link(7, 100, own, MOVIE, outside=(own, MOVIE)),)))
+    assert codes(both) == ["outside-link", "outside-domain"]
+    assert paths(both, "outside-link") == [MOVIE]
 
 
 def test_every_outside_path_of_every_inode_is_listed_once_and_sorted() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -214,6 +216,7 @@ def test_a_sound_configuration_is_said_to_be_sound(scene: Stage) -> None:
     text = render_report.config_check(made)
     assert text.endswith("the configuration can be used")
     assert "7 torrents: 4 on stash, 2 on the pool, 1 elsewhere" in text
+    assert f"1 elsewhere\n  {scene.stash / 'away'}: Torrent 7\n" in text
 
 
 def test_each_rule_says_how_many_torrents_it_fits_and_where_they_go(scene: Stage) -> None:
@@ -259,12 +262,52 @@ def test_folders_that_are_none_here_and_trackers_that_nobody_tells_are_warnings(
     assert "1 torrents show no tracker" in text
 
 
-def test_roots_that_no_scan_covers_are_warnings(scene: Stage) -> None:
+def test_roots_that_no_scan_covers_are_errors_since_nothing_could_move(scene: Stage) -> None:
     scene.libraries = ()
     scene.seed(1, {"F/f": "f"})
-    sentences = [sentence for _, sentence in weights(checked(scene))]
-    assert any("never scanned" in sentence for sentence in sentences)
-    assert any("no library_roots are named" in sentence for sentence in sentences)
+    made = checked(scene)
+    assert not made.is_sound
+    never = "this root was never scanned to its end; run `hashall scan` on it"
+    assert (Weight.ERROR, never) in weights(made)
+    assert any("no library_roots are named" in sentence for _, sentence in weights(made))
+
+
+def test_a_folder_that_the_scan_could_not_read_makes_the_configuration_unusable(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.seed(1, {"F/f": "f"})
+    closed = scene.seeding / "closed"
+    closed.mkdir()
+    inode, real = closed.stat().st_ino, os.scandir
+
+    def scandir(fd: int) -> Any:
+        if isinstance(fd, int) and os.fstat(fd).st_ino == inode:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        scene.look()
+    made = checked(scene)
+    assert not made.is_sound
+    text = render_report.config_check(made)
+    assert "error: the last scan met: " in text
+    assert f"\n  {closed}" in text
+    assert "can be used" not in text
+
+
+def test_examples_that_are_cut_are_counted(scene: Stage) -> None:
+    for number in range(1, 6):
+        scene.seed(number, {f"F{number}/f": "f"}, save_path=scene.seeding / str(number))
+        gone = f"/data/{number}"
+        scene.client.put(number + 10, gone, {"G/g": 1}, state=TorrentState.MISSING_FILES)
+    scene.look()
+    made = checked(scene)
+    (use,) = (use for use in made.rules if use.torrents)
+    assert (len(use.examples), use.more) == (3, 2)
+    assert [(len(f.examples), f.more) for f in made.findings] == [(3, 2)]
+    assert (len(made.elsewhere_examples), made.elsewhere_more) == (3, 2)
+    assert render_report.config_check(made).count("\n  … and 2 more") == 3
 
 
 def test_a_stash_and_a_pool_on_one_filesystem_are_an_error(scene: Stage) -> None:

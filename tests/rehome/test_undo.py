@@ -128,6 +128,30 @@ def test_torrents_that_were_removed_from_the_client_do_not_hinder(
     assert lab.own_debris() == []
 
 
+@pytest.mark.parametrize("how", ["resume", "rollback"])
+@pytest.mark.parametrize("number", [1, 5, 9])
+def test_promise_7_an_undo_without_torrents_that_was_killed_is_ended_by_one_command(
+    lab: SimulatedLab, family: Family, number: int, how: str
+) -> None:
+    first = lab.seen()
+    lab.apply(lab.plan(family.plain), A_DAY)
+    lab.client.api.torrents_delete(delete_files=False, torrent_hashes=list(family.all))
+    moved = lab.seen()
+    with killed_in(number, afterwards=True):
+        undo(lab)
+    with lab.app() as app:
+        if how == "resume":
+            app.resume(2, Watch())
+        else:
+            app.rollback(2, Watch())
+    if how == "rollback":  # empty folders may be left; nobody but the client would remove them
+        files = {path for path, entry in moved.stash.items() if entry.kind == "file"}
+        assert {p for p, entry in lab.seen().stash.items() if entry.kind == "file"} == files
+        undo(lab)
+    assert lab.seen().stash == first.stash
+    assert lab.own_debris() == []
+
+
 @pytest.mark.repeated
 @pytest.mark.parametrize("part", range(4))  # so that several processes share the work
 def test_an_undo_that_fails_leaves_the_run_committed(

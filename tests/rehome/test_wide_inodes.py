@@ -20,6 +20,7 @@ from hashall.hashing import FileStamp
 from hashall.model import LinkVerdict, TorrentFileOnDisk, stored_inode
 from hashall.qbittorrent import Mapped, WantedFile
 from rehome import retire
+from rehome.codec import from_json, to_json
 from rehome.gather_strangers import Strangers
 from rehome.look import Look
 from rehome.model import Fingerprint, Retirement
@@ -86,3 +87,22 @@ def test_a_blocker_names_the_inode_by_the_number_that_stat_shows(verdict: LinkVe
     unproved = link(stored_inode(2**63 + 5), 20, "/stash/film", verdict=verdict, nlink=2)
     (blocker,) = plan_group(facts(links=(unproved,)), LAYOUT).blockers
     assert f"inode {2**63 + 5} " in blocker.sentence
+
+
+SEEN = Fingerprint(stored_inode(2**63 + 5), 20, 1)
+AS_A_PERSON_READS_IT = {"inode": 2**63 + 5, "size": 20, "mtime_ns": 1}
+
+
+def test_plans_and_journal_have_the_number_that_stat_shows() -> None:
+    assert to_json(SEEN) == AS_A_PERSON_READS_IT
+    assert from_json(Fingerprint, AS_A_PERSON_READS_IT) == SEEN
+
+
+def test_a_plan_of_before_with_the_number_of_the_catalog_is_understood() -> None:
+    assert from_json(Fingerprint, {**AS_A_PERSON_READS_IT, "inode": SEEN.inode}) == SEEN
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_promise_8_a_number_that_no_inode_can_have_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="inode"):
+        from_json(Fingerprint, {**AS_A_PERSON_READS_IT, "inode": number})

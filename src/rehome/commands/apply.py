@@ -12,7 +12,7 @@ import click
 from rehome.commands.common import catalog_options, json_option, opened, world_options
 from seedkeep import console
 from seedkeep.errors import Misused, Partial
-from seedkeep.units import parse_duration, parse_size
+from seedkeep.units import parse_duration, parse_rate
 
 if TYPE_CHECKING:
     from rehome.app import App
@@ -146,10 +146,10 @@ def _parsed(option: str, text: str | None, parse: Callable[[str], T]) -> T | Non
 
 
 def _rate(text: str) -> int:
-    size = parse_size(text.strip().removesuffix("/s"))
-    if size <= 0:
+    rate = parse_rate(text)
+    if not rate:
         raise ValueError("0 bytes a second would take for ever")
-    return size
+    return rate
 
 
 def _show(app: App, batch: Batch, cleanup: bool, as_json: bool) -> int:

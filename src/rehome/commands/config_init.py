@@ -63,7 +63,7 @@ def init(as_json: bool, yes: bool, offline: bool, force: bool, **flags: Any) -> 
     )
     chosen = _with_flags(first_config.choices(settings, around), settings)
     if asking:
-        for remark in first_config.remarks(around.found):
+        for remark in first_config.remarks(around.found, chosen):
             click.echo(remark, err=True)
         chosen = first_config.ask_roots(chosen, around.found)
     elif yes:
@@ -116,9 +116,8 @@ def _write(settings: Settings, around: Any, chosen: Choices, force: bool) -> fir
         files.append(first_run.secret_file(password, around.login.password))
     written, kept = first_run.write_files(files, force)
     load(PROGRAM, {CONFIG_FILE.key: str(target)})
-    return first_run.Initialised(
-        written, kept, first_config.remarks(around.found), _next(settings, chosen)
-    )
+    remarks = (*first_config.remarks(around.found, chosen), *first_config.not_there(chosen))
+    return first_run.Initialised(written, kept, remarks, _next(settings, chosen))
 
 
 def _next(settings: Settings, chosen: Choices) -> tuple[str, ...]:

@@ -16,9 +16,16 @@ from seedkeep.units import parse_duration
 if TYPE_CHECKING:
     from rehome.app import App
 
+_EITHER = "rehome {0} RUN (see: rehome runs list), or rehome {0}"
 run_argument = click.argument("run_id", metavar="RUN", type=int, required=False)
 all_option = click.option(
     "--all", "every", is_flag=True, default=False, help="All runs that were interrupted."
+)
+lost_option = click.option(
+    "--copy-lost",
+    is_flag=True,
+    default=False,
+    help="The disk with the copy is lost for good: do without it.",
 )
 
 
@@ -46,22 +53,29 @@ def resume(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> int:
 @click.command()
 @run_argument
 @all_option
+@lost_option
 @catalog_options
 @world_options
 @json_option
-def rollback(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> int:
+def rollback(run_id: int | None, every: bool, copy_lost: bool, as_json: bool, **flags: Any) -> int:
     """Take an interrupted run back."""
+    from hashall.catalog.runs import RunStatus
     from rehome import render_runs
+    from rehome.copy_lost import left_of
     from rehome.outcome import Outcome
 
     with opened(flags) as app:
         runs = _chosen(app, run_id, every, "rollback")
         before = [app.run(run).row.status for run in runs]
         with render_runs.watching([app.run(run).plan for run in runs], as_json) as watch:
-            outcome = Outcome(app.rollback_all(runs, watch))
-        if run_id is not None and outcome.failed and outcome.failed[0].error is not None:
-            raise outcome.failed[0].error
+            outcome = Outcome(app.rollback_all(runs, watch, copy_lost=copy_lost))
         views = [app.run(run) for run in runs]
+        ended = [view.plan for view in views if view.row.status is RunStatus.ROLLED_BACK]
+        left = [f"  {line}" for plan in ended for line in left_of(plan)] if copy_lost else []
+        if run_id is not None and outcome.failed and outcome.failed[0].error is not None:
+            if left and not as_json:
+                console.emit("\n".join(left))
+            raise outcome.failed[0].error
     if as_json and run_id is not None:
         console.emit_json("run", render_runs.run_json(views[0]))
     elif as_json:
@@ -74,6 +88,7 @@ def rollback(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> in
             for was, view, item in zip(before, views, outcome.ended, strict=True)
             if item.error is None
         ]
+        lines += left
         lines += [render_runs.group_line(item) for item in outcome.failed]
         console.emit("\n".join(lines) or "no run was interrupted")
     return exit_code(outcome)
@@ -81,28 +96,41 @@ def rollback(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> in
 
 def _chosen(app: App, run_id: int | None, every: bool, command: str) -> list[int]:
     if (run_id is None) != every:
-        raise Misused("say which run, or --all", hint=f"rehome {command} 7, or --all")
+        raise Misused("say which run, or --all", hint=f"{_EITHER.format(command)} --all")
     return app.open_runs() if run_id is None else [run_id]
 
 
 @click.command()
 @run_argument
 @click.option("--due", is_flag=True, default=False, help="All runs whose time has come.")
+@click.option(
+    "--source-lost",
+    is_flag=True,
+    default=False,
+    help="The disk with the source is lost for good: close RUN, remove nothing.",
+)
 @catalog_options
 @world_options
 @json_option
-def retire(run_id: int | None, due: bool, as_json: bool, **flags: Any) -> int:
+def retire(run_id: int | None, due: bool, source_lost: bool, as_json: bool, **flags: Any) -> int:
     """Remove the hidden source of committed runs, after reading the copies that replace it."""
     from rehome import render_runs
 
     if (run_id is None) != due:
-        raise Misused("say which run, or --due", hint="rehome retire 7, or rehome retire --due")
+        raise Misused("say which run, or --due", hint=f"{_EITHER.format('retire')} --due")
+    if source_lost and run_id is None:
+        raise Misused("say of which run the source is lost", hint="rehome retire RUN --source-lost")
     with opened(flags) as app:
-        done = app.retire(run_id, due_only=due)
+        done = app.retire(run_id, due_only=due, source_lost=source_lost)
     if as_json:
         console.emit_json("retired", [render_runs.applied_json(item) for item in done])
+    elif source_lost and done:
+        console.emit(
+            f"run {run_id} is closed; its source was on a disk that is lost,"
+            " and nothing was removed"
+        )
     else:
-        console.emit("\n".join(map(render_runs.applied, done)) or "nothing to retire")
+        console.emit("\n".join(map(render_runs.retired, done)) or "nothing to retire")
     kept = any(item.retired is not None and item.retired.kept for item in done)
     return Partial.exit_code if kept else 0
 
@@ -110,10 +138,11 @@ def retire(run_id: int | None, due: bool, as_json: bool, **flags: Any) -> int:
 @click.command()
 @click.argument("run_id", metavar="RUN", type=int)
 @click.option("--retain", metavar="DURATION", help="Keep what it had placed this long (0: not).")
+@lost_option
 @catalog_options
 @world_options
 @json_option
-def undo(run_id: int, retain: str | None, as_json: bool, **flags: Any) -> int:
+def undo(run_id: int, retain: str | None, copy_lost: bool, as_json: bool, **flags: Any) -> int:
     """Bring a committed run back, while its source is kept.
 
     Also the way out when the copy that it made was removed or damaged.
@@ -126,7 +155,7 @@ def undo(run_id: int, retain: str | None, as_json: bool, **flags: Any) -> int:
         raise Misused(f"--retain: {why}") from why
     reason = " ".join(["rehome", *sys.argv[1:]])
     with opened(flags) as app, render_runs.watching([], as_json) as watch:
-        applied = app.undo(run_id, keep, reason, watch)
+        applied = app.undo(run_id, keep, reason, watch, copy_lost=copy_lost)
     if as_json:
         console.emit_json("applied", render_runs.applied_json(applied))
     else:

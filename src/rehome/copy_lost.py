@@ -1,0 +1,107 @@
+"""What holds when the disk with a run's copy is lost for good, and a person said so.
+
+Then only the side of the source is used.  At the paths of the lost side nothing is moved or
+removed, since what is found there now belongs to whatever lies below that mount point; and should
+the disk come back, it has everything that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hashall.fsops import PREFIX
+from rehome.model import (
+    Adopt,
+    Direction,
+    Hide,
+    MakeStaging,
+    Place,
+    Plan,
+    ProveAway,
+    Relocate,
+    Reveal,
+    Step,
+)
+from rehome.presence import lies_at
+
+WITHOUT_COPY = "without its copy: that disk is lost"  # in the note of a run that was taken back so
+
+
+def is_on_copy_side(step: Step, direction: Direction) -> bool:
+    """Whether a step changes files on the side that a run copies to, or takes its copy from."""
+    if direction is Direction.UNDO:
+        return isinstance(step, Hide | Reveal)
+    return isinstance(step, MakeStaging | Place | Adopt)
+
+
+def lying_there(original: Plan) -> tuple[str, ...]:
+    """What lies where the lost copy was: files of another disk.  Raises `OSError`.
+
+    Empty ones that the torrent has as well do not count: a client that starts makes them.
+    """
+    return tuple(
+        path
+        for path, is_empty in sorted(placed_paths(original).items())
+        if lies_at(path) and not (is_empty and Path(path).lstat().st_size == 0)
+    )
+
+
+def placed_paths(original: Plan) -> dict[str, bool]:
+    """Where the torrents of a run have their files since, and whether each is an empty one."""
+    moves = [step for step in original.steps if isinstance(step, Relocate)]
+    return {f"{m.to_root}/{name}": name in m.empty for m in moves for name in m.names}
+
+
+def proofs_of_absence(steps: Iterable[Step], plan_id: str) -> list[ProveAway]:
+    """That the client sees nothing of the disk to which its torrents are relocated by these."""
+    places = {(s.to_root, s.client_to) for s in steps if isinstance(s, Relocate)}
+    missing = missing_folders(ours for ours, _ in places)
+    return [prove_away(ours, theirs, plan_id, missing) for ours, theirs in sorted(places)]
+
+
+def prove_away(ours: str, theirs: str, plan_id: str, missing: Iterable[str]) -> ProveAway:
+    """`missing`: folders that the client makes on the way; they go again."""
+    probe = f"{PREFIX}{plan_id}-probe"
+    above = tuple(path for path in missing if f"{ours}/".startswith(f"{path}/"))
+    return ProveAway(f"{ours}/{probe}", f"{theirs}/{probe}", above)
+
+
+def missing_folders(folders: Iterable[str]) -> tuple[str, ...]:
+    """Those of `folders`, and of the ones above, that do not exist, deepest first."""
+    above = {str(path) for folder in folders for path in (Path(folder), *Path(folder).parents)}
+    missing = [path for path in above if not lies_at(path)]
+    return tuple(sorted(missing, key=lambda path: (-path.count("/"), path)))
+
+
+def left_on_it(original: Plan) -> tuple[str, ...]:
+    """What is on the lost disk after a committed run was taken back without it."""
+    copies = sorted({item.witness for item in original.retire})
+    folders = sorted({move.target_path for move in original.torrents})
+    return (
+        f"given up: {_files(len(copies))} below {', '.join(folders)};"
+        " nothing of them was looked at or changed",
+        "if that disk comes back, they are on it, and no torrent of this run uses them: after a"
+        " scan they count as duplicates, and another demotion would use them again",
+    )
+
+
+def left_of(plan: Plan) -> tuple[str, ...]:
+    """What may be on the lost disk after an open run was rolled back without it."""
+    if plan.direction is Direction.UNDO:
+        hidden = sorted({step.dst_root for step in plan.steps if isinstance(step, Hide)})
+        return tuple(f"if that disk comes back, its copies may be in {path}" for path in hidden)
+    adopted = [step for step in plan.steps if isinstance(step, Adopt)]
+    return (
+        *(
+            f"if that disk comes back: {_files(len(step.names))} that lay in {step.src_root} before"
+            f" may be in {step.dst_root}; move them back first"
+            for step in adopted
+        ),
+        f"if that disk comes back: copies may be in {plan.staging}, and in their places;"
+        " nobody uses them",
+    )
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"
