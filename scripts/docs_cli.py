@@ -34,6 +34,7 @@ MEANINGS = {
     5: "qBittorrent or the qbt-rules server did not answer or did not let us in; for `health`:"
     " something is missing",
     75: "another run holds the catalog; the same command works later",
+    129: "the terminal was closed (SIGHUP)",
     130: "Ctrl-C",
     143: "SIGTERM",
 }

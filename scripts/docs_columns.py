@@ -159,7 +159,11 @@ COLUMNS = {
     ("run_steps", "intended_at"): "when",
     ("run_steps", "done_at"): "when",
     ("run_steps", "undone_at"): "when",
-    ("run_steps", "error"): "what went wrong when it was undone; empty: nothing",
+    (
+        "run_steps",
+        "error",
+    ): "what went wrong when it was undone; of a copy that is done, what"
+    " it could not keep of owner, mode and attributes; empty: nothing",
     ("dirs_<device_id>", "dir_id"): "number of the directory",
     ("dirs_<device_id>", "parent_id"): "the directory above; NULL for the root",
     ("dirs_<device_id>", "path"): _PATH,

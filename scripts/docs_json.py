@@ -69,6 +69,7 @@ class AppliedDocument:
     bytes_copied: int
     retire_at: str | None
     retired: Retired | None
+    warnings: list[str]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from seedkeep import clock
@@ -35,6 +35,7 @@ __all__ = [
     "document_text",
     "emit",
     "emit_json",
+    "interruption_tells",
     "note",
     "printable",
     "run",
@@ -46,8 +47,12 @@ SCHEMA_VERSION = 1
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-class _Sigterm(BaseException):
-    """SIGTERM arrived.  Not an Exception, so that only clean-up code runs on the way out."""
+class _Ended(BaseException):
+    """A signal arrived.  Not an Exception, so that only clean-up code runs on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Interrupted(SeedError):
@@ -55,6 +60,13 @@ class Interrupted(SeedError):
 
     exit_code = 130
     code = "interrupted"
+
+
+class HungUp(SeedError):
+    """SIGHUP: the terminal or the connection to it was closed."""
+
+    exit_code = 129
+    code = "hung-up"
 
 
 class Terminated(SeedError):
@@ -90,8 +102,13 @@ def emit(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A remark for people, to stderr."""
-    _write(sys.stderr, text)
+    """A remark for people, to stderr; work goes on where nobody can be told.
+
+    Its reader may have left, its file be on a full disk, its terminal be closed: none of these may
+    break off a run that has begun, or keep it from being taken back.
+    """
+    with suppress(OSError):
+        _write(sys.stderr, text)
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -165,25 +182,61 @@ def run(command: click.Command, argv: Sequence[str] | None, program: str) -> int
     The only place that prints an error.  A command returns its exit code, or None for 0.
     `argv` is without the program's name; None for the process's own.
     """
+    _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     _written.documents = 0
     try:
-        with _sigterm_raises():
+        with _signals_raise():
             code = _invoke(command, arguments, program)
-        sys.stdout.flush()
+        _flush_result()
     except SeedError as error:
         return _report(error, as_json)
-    except KeyboardInterrupt:
-        return _report(Interrupted("interrupted"), as_json)
-    except _Sigterm:
-        return _report(Terminated("terminated"), as_json)
+    except (KeyboardInterrupt, _Ended) as why:
+        return _report(_interruption(why), as_json)
     except Exception as why:
         if isinstance(why, BrokenPipeError) and _reader_left(sys.stdout):
             return 1  # `| head` has what it wanted; a message would only disturb
         _traceback(why)
         return _report(_unexpected(why), as_json)
-    return code
+    with _unread_is_fine(sys.stderr):
+        return code
+
+
+@contextmanager
+def interruption_tells(say: Callable[[], tuple[str, str]]) -> Iterator[None]:
+    """Let Ctrl-C or a signal leave the block as an error with the detail and hint of `say`."""
+    try:
+        yield
+    except (KeyboardInterrupt, _Ended) as why:
+        detail, hint = say()
+        raise _interruption(why, detail, hint) from why
+
+
+def _interruption(why: KeyboardInterrupt | _Ended, detail: str = "", hint: str = "") -> SeedError:
+    if isinstance(why, KeyboardInterrupt):
+        return Interrupted("interrupted", detail=detail, hint=hint)
+    if why.number == signal.SIGHUP:
+        return HungUp("hung up", detail=detail, hint=hint)
+    return Terminated("terminated", detail=detail, hint=hint)
+
+
+def _open_closed_streams() -> None:
+    """Started with `>&-`, Python has None there, and the next file opened would be descriptor 1."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _flush_result() -> None:
+    """Raises `SystemFailure` when stdout is a file on a full disk, for example."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as why:
+        raise SystemFailure(f"the output cannot be written: {why.strerror}") from why
 
 
 def _unexpected(why: Exception) -> SeedError:
@@ -201,6 +254,8 @@ def _invoke(command: click.Command, arguments: list[str], program: str) -> int:
     """What `Command.main` does, without its own handling of Ctrl-C and closed pipes."""
     import click
 
+    from seedkeep.click_errors import as_seed_error
+
     if environment().get(f"_{program.replace('-', '_').upper()}_COMPLETE"):
         command.main(arguments, prog_name=program)  # shell completion; leaves by SystemExit
     try:
@@ -213,17 +268,9 @@ def _invoke(command: click.Command, arguments: list[str], program: str) -> int:
         help_wanted.show()
         return help_wanted.exit_code
     except click.ClickException as why:
-        raise _as_seed_error(why, program) from why
+        raise as_seed_error(why, command, arguments, program) from why
     except click.Abort as why:  # Ctrl-C, or the end of the input at a question
         raise KeyboardInterrupt from why
-
-
-def _as_seed_error(why: click.ClickException, program: str) -> SeedError:
-    context = getattr(why, "ctx", None)
-    where = context.command_path if context is not None else program
-    error = SeedError(why.format_message(), hint=f"{where} --help")
-    error.exit_code, error.code = why.exit_code, "usage" if why.exit_code == 2 else "failed"
-    return error
 
 
 def _report(error: SeedError, as_json: bool) -> int:
@@ -243,11 +290,13 @@ def _report(error: SeedError, as_json: bool) -> int:
 
 @contextmanager
 def _unread_is_fine(stream: TextIO) -> Iterator[None]:
+    """What cannot be written is dropped, or it would fail once more when Python ends."""
     try:
         yield
         stream.flush()
-    except BrokenPipeError:
-        _reader_left(stream)
+    except OSError:
+        if not _reader_left(stream):
+            _drop(stream)
 
 
 def _safe_lines(text: str) -> str:
@@ -265,7 +314,7 @@ def _error_object(error: SeedError) -> dict[str, Any]:
 
 
 def _reader_left(stream: TextIO) -> bool:
-    """Is nobody reading `stream` any more?  Then what is still buffered goes nowhere, silently."""
+    """Is nobody reading `stream` any more?  Then what is still buffered is dropped."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # replaced by something that is no file
@@ -274,10 +323,17 @@ def _reader_left(stream: TextIO) -> bool:
     poll.register(descriptor, 0)
     if not any(event & select.POLLERR for _, event in poll.poll(0)):
         return False
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    _drop(stream)
     return True
+
+
+def _drop(stream: TextIO) -> None:
+    """What is still buffered, and what follows, goes nowhere."""
+    with suppress(OSError, ValueError):  # replaced by something that is no file
+        descriptor = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
 
 def _traceback(why: BaseException) -> None:
@@ -294,18 +350,26 @@ def _logs_debug() -> bool:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM unwinds the stack, so that journals are closed and temporary files removed."""
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack: journals are closed, runs that have begun taken back.
+
+    SIGHUP stays ignored where it is: under nohup, work goes on when the terminal is closed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the clean-up
-        raise _Sigterm
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not break the clean-up
+        raise _Ended(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -29,3 +29,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), f"{self._lazy[cmd_name]} is no command"
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and it looks for a similar name among the lazy ones too."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as why:
+            names = self.list_commands(ctx)
+            raise click.exceptions.NoSuchCommand(
+                why.command_name, possibilities=names, ctx=ctx
+            ) from None

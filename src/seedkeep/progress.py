@@ -6,7 +6,7 @@ import sys
 import threading
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from seedkeep import clock
 from seedkeep.units import format_duration, format_size
@@ -129,8 +129,34 @@ class Progress:
             amount,
             *speed,
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=Console(file=cast(TextIO, _Leaving(sys.stderr))),
             transient=True,
         )
         self._task = self._bar.add_task(self.what, total=self.total)
         self._bar.start()
+
+
+class _Leaving:
+    """A terminal that may be closed while something is shown on it; the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_gone = False
+
+    def write(self, text: str) -> int:
+        if not self._is_gone:
+            try:
+                return self._stream.write(text)
+            except OSError:
+                self._is_gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._is_gone:
+            try:
+                self._stream.flush()
+            except OSError:
+                self._is_gone = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -344,7 +344,9 @@ def backup(db: Database, target: Path) -> None:
     try:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError as why:
-        raise DatabaseError(f"cannot write the backup {target}", detail=str(why)) from why
+        brief, said = f"cannot write the backup {target}", why.strerror or str(why)
+        hint = "a backup replaces no file: give it a free name, in a folder that can be written"
+        raise DatabaseError(brief, detail=said, hint=hint) from why
     beside = [target.with_name(target.name + end) for end in ("-journal", "-wal", "-shm")]
     made = [target, *(path for path in beside if not path.exists())]
     try:

@@ -1,7 +1,8 @@
 """Bytes and durations, as people write them and as we print them.
 
 Sizes are integers of bytes: `10GB` is 10**9, `10GiB` is 10 * 2**30.  A bare `M` or `G` is refused,
-because people mean either.  Durations are `timedelta`: `7d`, `30 days`, `1h30m`.
+because people mean either.  Rates are bytes a second: `5 MB/s`.  Durations are `timedelta`: `7d`,
+`30 days`, `1h30m`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ _SIZE_UNITS: dict[str, int] = {
 }
 _HALVES = [0, *(1 << (10 * power - 1) for power in range(1, len(_PREFIXES) + 1))]  # of each unit
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
+
+SLOWEST = 1024  # bytes a second; nobody means less, and it would never end
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _WORDS = {
@@ -66,6 +69,17 @@ def format_size(size: int) -> str:
     return f"{sign}{tenths // 10}.{tenths % 10} {_PREFIXES[power - 1]}iB"
 
 
+def parse_rate(text: str) -> int:
+    """Bytes a second; so few that a unit was forgotten are none.  Raises `ValueError`."""
+    rate = parse_size(text.strip().removesuffix("/s"))
+    if 0 < rate < SLOWEST:
+        raise ValueError(
+            f"{rate} B/s is less than {format_size(SLOWEST)}/s;"
+            f" a unit is missing, as in {rate} MB/s"
+        )
+    return rate
+
+
 def parse_duration(text: str) -> timedelta:
     """Largest unit first, each unit once; `0` needs no unit.  Raises `ValueError`."""
     from fractions import Fraction
@@ -84,7 +98,7 @@ def parse_duration(text: str) -> timedelta:
         total += Fraction(match[1]) * seconds
         smallest, position = seconds, match.end()
     if position == 0 or position < len(stripped):
-        hint = f"; did you mean {stripped}s?" if stripped.isdecimal() else ""
+        hint = f"; did you mean {stripped}d or {stripped}s?" if stripped.isdecimal() else ""
         raise ValueError(f"{text!r} is not a duration (write 7d, 12h, 1h30m or 90s){hint}")
     try:
         return timedelta(microseconds=int(total * 1_000_000))

@@ -371,7 +371,7 @@ def test_a_seeding_root_that_was_never_scanned(world: World) -> None:
 @pytest.mark.parametrize("missing", ["stash", "pool"])
 def test_a_root_that_does_not_exist(world: World, missing: str) -> None:
     nowhere = world.lab.home / "no such folder"
-    says = [str(nowhere), "hint: check the seeding and library roots"]
+    says = [str(nowhere), "hint: is its disk mounted"]
     flag = f"--{missing}-seeding-root"
     refuses(world.lab, *plan_of(world.ids["plain"]), flag, nowhere, code=USAGE, says=says)
 

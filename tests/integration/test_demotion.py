@@ -61,8 +61,8 @@ def leech(version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fetched")
+def fetched(version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp(f"fetched-{version}-")
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +263,14 @@ def test_the_catalog_is_what_a_fresh_scan_and_sync_would_make_it(
         keys = {*by_the_runs, *afresh}
         different = {key for key in keys if by_the_runs.get(key) != afresh.get(key)}
         assert {key: (by_the_runs.get(key), afresh.get(key)) for key in different} == {}
+
+
+def test_the_catalog_agrees_with_itself_after_all_moves(
+    catalogs: list[tuple[Known, Known]], labs: tuple[Lab, ...]
+) -> None:
+    assert len(catalogs) == len(labs)
+    for lab in labs:
+        assert lab.json("hashall", "db", "check")["check"]["problems"] == []
 
 
 def test_after_a_restart_of_the_client_everything_still_seeds(

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from seedkeep.console import emit, emit_json, note, run, wants_colour
 from seedkeep.errors import Locked, Misused, Partial, Refused, SeedError, Unreachable
+from seedkeep.lazy_group import LazyGroup
 
 Capture = pytest.CaptureFixture[str]
 
@@ -251,14 +252,62 @@ def test_a_wrong_flag_is_a_usage_error_with_a_way_to_help(capsys: Capture) -> No
     assert capsys.readouterr().err == "error: No such option '--frce'.\nhint: tool work --help\n"
 
 
+def test_an_option_without_its_value_leads_to_the_help_of_its_command(capsys: Capture) -> None:
+    @click.group()
+    def tool() -> None: ...
+
+    @tool.group()
+    @click.option("--level")
+    def config(level: str) -> None: ...
+
+    @config.command()
+    @click.option("--max")
+    def check(max: str) -> None: ...  # noqa: A002
+
+    for words, where in [
+        (["config", "check", "--max"], "tool config check"),
+        (["config", "--level", "3", "check", "--max"], "tool config check"),
+        (["config", "--level"], "tool config"),
+        (["nothing", "--level"], "tool"),
+    ]:
+        assert run(tool, words, "tool") == 2
+        assert capsys.readouterr().err.endswith(f"hint: {where} --help\n")
+
+
+def test_an_option_before_its_command_is_told_where_it_belongs(capsys: Capture) -> None:
+    assert run(program(lambda: 0), ["--db", "work"], "tool") == 2
+    assert "hint: the options of a command stand behind it: tool COMMAND --db" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_choice_that_is_missing_is_asked_for_in_one_line(capsys: Capture) -> None:
+    @click.command()
+    @click.argument("shell", type=click.Choice(["bash", "zsh"]))
+    def work(shell: str) -> None: ...
+
+    assert run(work, [], "tool") == 2
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said == "error: Missing argument '{bash|zsh}'. Choose from: bash, zsh"
+
+
+def test_a_mistyped_command_is_met_with_the_nearest(capsys: Capture) -> None:
+    tool = LazyGroup("tool", lazy={"scan": "nowhere:scan"})
+    tool.add_command(click.Command("verify"))
+    assert run(tool, ["scn"], "tool") == 2
+    assert "No such command 'scn'. Did you mean 'scan'?" in capsys.readouterr().err
+    assert run(tool, ["verfy"], "tool") == 2
+    assert "Did you mean 'verify'?" in capsys.readouterr().err
+
+
 def test_a_wrong_flag_with_json_is_a_document(capsys: Capture) -> None:
     assert run(program(lambda: 0), ["work", "--json", "--frce"], "tool") == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
 
 
-def test_an_error_of_click_without_a_context_names_the_program(capsys: Capture) -> None:
+def test_an_error_of_click_without_a_context_names_the_command(capsys: Capture) -> None:
     assert run(failing(click.ClickException("hm")), ["work"], "tool") == 1
-    assert capsys.readouterr().err == "error: hm\nhint: tool --help\n"
+    assert capsys.readouterr().err == "error: hm\nhint: tool work --help\n"
 
 
 def test_help_and_no_arguments_show_help(capsys: Capture) -> None:
@@ -367,6 +416,31 @@ def test_sigterm_unwinds_and_ends_with_143(capsys: Capture) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_terminal_that_is_closed_unwinds_and_ends_with_129(capsys: Capture) -> None:
+    cleaned = []
+
+    def body() -> None:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
+            cleaned.append(True)
+
+    assert run(program(body), ["work"], "tool") == 129
+    assert cleaned == [True]
+    assert capsys.readouterr().err == "error: hung up\n"
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_under_nohup_a_terminal_that_is_closed_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(program(lambda: signal.raise_signal(signal.SIGHUP)), ["work"], "tool") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_command_may_run_in_another_thread() -> None:
     codes: list[int] = []
     thread = threading.Thread(
@@ -377,26 +451,28 @@ def test_a_command_may_run_in_another_thread() -> None:
     assert codes == [4]
 
 
+PROGRAM = """if True:
+    import click, sys
+    from seedkeep.console import emit, emit_json, note, run
+    from seedkeep.errors import Refused
+    @click.command()
+    @click.option("--json", "as_json", is_flag=True, default=False)
+    def work(as_json):
+        {body}
+    sys.exit(run(work, None, "work"))
+"""
+# Buffered, as users run it: what is left in the buffer fails once more when Python exits.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def piped(body: str, close: str) -> tuple[int, str]:
     """Exit code and stderr of a program whose `close` (stdout or stderr) nobody reads."""
-    source = f"""if True:
-        import click, sys
-        from seedkeep.console import emit, emit_json, run
-        from seedkeep.errors import Refused
-        @click.command()
-        @click.option("--json", "as_json", is_flag=True, default=False)
-        def work(as_json):
-            {body}
-        sys.exit(run(work, None, "work"))
-    """
     reader, writer = os.pipe()
     os.close(reader)
-    # Buffered, as users run it: what is left in the buffer fails once more when Python exits.
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", source, "--json"],
-            env=buffered,
+            [sys.executable, "-c", PROGRAM.format(body=body), "--json"],
+            env=BUFFERED,
             stdout=writer if close == "stdout" else subprocess.DEVNULL,
             stderr=writer if close == "stderr" else subprocess.PIPE,
             check=False,
@@ -419,6 +495,55 @@ def test_an_error_is_still_told_when_nobody_reads_stdout() -> None:
 
 def test_an_exit_code_survives_a_closed_stderr() -> None:
     assert piped("raise Refused('no')", "stderr")[0] == 3
+
+
+@pytest.mark.parametrize("stderr", ["full", "left"])
+@pytest.mark.parametrize("remarks", [1, 1000])
+def test_remarks_that_nobody_gets_stop_no_work(tmp_path: Path, stderr: str, remarks: int) -> None:
+    """A log on a full disk, or `2>&1 | head`: the work goes on to its end, with its exit code."""
+    done = tmp_path / "done"
+    body = (
+        f"[note('step') for _ in range({remarks})];"
+        f" import pathlib; pathlib.Path({str(done)!r}).touch(); return 0"
+    )
+    code = piped(body, "stderr")[0] if stderr == "left" else on_a_full_disk(body, "stderr")[0]
+    assert (code, done.exists()) == (0, True)
+
+
+def on_a_full_disk(body: str, full: str) -> tuple[int, str]:
+    """Exit code and stderr of a program whose `full` (stdout or stderr) has no room."""
+    with Path("/dev/full").open("w") as stream:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(body=body), "--json"],
+            env=BUFFERED,
+            stdout=stream if full == "stdout" else subprocess.DEVNULL,
+            stderr=stream if full == "stderr" else subprocess.PIPE,
+            check=False,
+        )
+    return done.returncode, (done.stderr or b"").decode()
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_result_that_has_no_room_is_a_failure_in_one_line(size: int) -> None:
+    code, told = on_a_full_disk(f"emit('x' * {size})", "stdout")
+    assert code == 1
+    assert "No space left on device" in told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_as_if_nobody_read(closed: str) -> None:
+    body = "note('step'); emit('x'); return 3"
+    command = 'exec "$0" -c "$1" ' + closed
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, PROGRAM.format(body=body)],
+        env=BUFFERED,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_reader_that_left_is_recognised_in_this_process_too(

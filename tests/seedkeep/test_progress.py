@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -126,3 +127,46 @@ def test_rich_is_not_loaded_without_a_terminal() -> None:
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+WATCHED = """if True:
+    import signal, sys, click
+    from seedkeep.console import emit, run
+    from seedkeep.progress import Progress
+    @click.command()
+    def work():
+        with Progress("copying", total=2) as progress:
+            print("begun", file=sys.__stdout__, flush=True)
+            sys.stdin.readline()
+            progress.advance()
+            progress._bar.refresh()
+            {then}
+        emit("done")
+    sys.exit(run(work, [], "work"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "said"),
+    [("pass", 0, b"done\n"), ("signal.raise_signal(signal.SIGHUP)", 129, b"")],
+)
+def test_a_bar_whose_terminal_is_closed_neither_stops_the_work_nor_hides_why_it_ends(
+    then: str, code: int, said: bytes
+) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", WATCHED.format(then=then)]
+    environ = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environ,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        os.close(ours)
+        out, _ = process.communicate(b"\n", timeout=60)
+    assert (process.returncode, out) == (code, said)

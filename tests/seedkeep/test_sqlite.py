@@ -463,8 +463,10 @@ def test_a_backup_holds_what_the_database_holds(db: Database, tmp_path: Path) ->
 def test_a_backup_never_replaces_a_file(db: Database, tmp_path: Path) -> None:
     target = tmp_path / "copy.db"
     target.write_text("precious")
-    with pytest.raises(DatabaseError, match="File exists"):
+    with pytest.raises(DatabaseError) as caught:
         backup(db, target)
+    assert caught.value.detail == "File exists"
+    assert "free name" in caught.value.hint
     assert target.read_text() == "precious"
 
 

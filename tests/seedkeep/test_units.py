@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedkeep.units import format_duration, format_size, parse_duration, parse_size
+from seedkeep.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +105,23 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
-def test_a_number_without_a_unit_is_refused_with_a_guess() -> None:
-    with pytest.raises(ValueError, match="did you mean 30s"):
+def test_a_number_without_a_unit_is_refused_with_guesses_days_first() -> None:
+    with pytest.raises(ValueError, match=r"did you mean 30d or 30s\?$"):
         parse_duration("30")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("0", 0), ("1024", 1024), ("1 KiB/s", 1024), (" 5 MB/s ", 5_000_000), ("200MB", 200_000_000)],
+)
+def test_a_rate_is_understood(text: str, rate: int) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["1", "5", "200/s", "1023", "0.5 KiB/s"])
+def test_a_rate_of_a_few_bytes_is_refused_because_its_unit_was_forgotten(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is less than 1\.0 KiB/s; a unit is missing, as in"):
+        parse_rate(text)
 
 
 @pytest.mark.parametrize("text", ["5M", "5y", "1H", "3 months"])
