@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hashall.catalog.runs import RunRow, RunStatus
 from hashall.places import Places
 from rehome.model import Direction, Plan
+from rehome.outcome import asked_of, ways_out_of
 from seedkeep.errors import Refused
 
 
@@ -20,29 +22,32 @@ class _Side:
 
 
 def require_mounts(
-    places: Places, plan: Plan, *, copy_lost: bool = False, ways_out: tuple[str, str] = ("", "")
+    places: Places, row: RunRow, plan: Plan, *, copy_lost: bool = False, among_others: bool = False
 ) -> None:
     """Raises `Refused` with one of them not mounted, or not answering.
 
     What lies there would look gone, and so be believed done.
 
     Args:
-        copy_lost: A person gave up the side of the copy.  Then it must not be mounted: what lies
-            there would be nobody's, and the client would carry it across by itself.
-        ways_out: What is to be typed when the side of the copy, or the other one, is lost for
-            good; "": nothing.
+        copy_lost: A person gives up the side of the copy.  Then it must not be mounted: what lies
+            there would be nobody's, and the client would carry it across by itself.  Of a run that
+            was begun without it this holds until the run has committed; then nobody needs to know.
+        among_others: That was said of several runs at once.
     """
     copy, kept = _sides(plan)
+    if_copy_lost, if_kept_lost = ways_out_of(row)
     if copy_lost:
-        _require_absence(places, copy, "--copy-lost")
-    else:
-        _require(places, copy, ways_out[0])
-    _require(places, kept, ways_out[1])
+        _require_absence(places, copy, _leave_out("--copy-lost") if not among_others else _one(row))
+    elif not asked_of(row).copy_lost:
+        _require(places, copy, if_copy_lost)
+    elif row.status is RunStatus.OPEN:
+        _require_absence(places, copy, _wait_for(row))
+    _require(places, kept, if_kept_lost)
 
 
 def require_source_lost(places: Places, plan: Plan) -> None:
     """Raises `Refused` while the filesystem with what a run has hidden is mounted."""
-    _require_absence(places, _sources(plan), "--source-lost")
+    _require_absence(places, _sources(plan), _leave_out("--source-lost"))
 
 
 def _sides(plan: Plan) -> tuple[_Side, _Side]:
@@ -73,19 +78,36 @@ def _require(places: Places, side: _Side, way_out: str) -> None:
             )
 
 
-def _require_absence(places: Places, side: _Side, flag: str) -> None:
+def _require_absence(places: Places, side: _Side, hint: str) -> None:
     for path in side.paths:
         try:
             there, detail = _is_on(places, path, side.devices), "its filesystem is mounted there"
         except OSError as why:
             there, detail = True, f"it cannot be looked at: {why.strerror}"
         if there:
-            raise Refused(
-                f"{path} is not lost",
-                detail=detail,
-                hint=f"leave out {flag}; or, if that disk is broken, unmount it first"
-                " (umount -l does so while programs still use it)",
-            )
+            raise Refused(f"{path} is not lost", detail=detail, hint=hint)
+
+
+def _leave_out(flag: str) -> str:
+    return (
+        f"leave out {flag}; or, if that disk is broken, unmount it first"
+        " (umount -l does so while programs still use it)"
+    )
+
+
+def _one(row: RunRow) -> str:
+    return (
+        f"the copy of run {row.run_id} is there, and nothing was changed; take back one by one"
+        " those whose copy is lost: rehome rollback RUN --copy-lost; then the others:"
+        " rehome rollback --all"
+    )
+
+
+def _wait_for(row: RunRow) -> str:
+    return (
+        f"run {row.run_id} was begun without that disk: unmount it until the run has ended, and run"
+        " the same command again (umount -l does so while programs still use it)"
+    )
 
 
 def _is_on(places: Places, path: Path, devices: Sequence[int]) -> bool:

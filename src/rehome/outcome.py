@@ -16,7 +16,7 @@ from rehome.model import Direction, Plan
 from rehome.pace import Window
 from rehome.retire import Retired
 from rehome.verify import Checks
-from rehome.world import Copying
+from rehome.world import NOT_KEPT, Copying
 from seedkeep import clock
 from seedkeep.console import SystemFailure
 from seedkeep.errors import Refused, SeedError, Unreachable
@@ -105,8 +105,9 @@ class Wishes:
 def as_it_is(run: Run, plan: Plan) -> Applied:
     row = run.row
     told = plan.warnings if plan.direction is Direction.UNDO else ()
-    remarks = (step.error for step in run.steps() if step.state is StepState.DONE)
-    warnings = (*told, *filter(None, remarks))
+    # A step may also have why it could not be undone, of a way back that was given up since.
+    noted = (step.error for step in run.steps() if step.state is StepState.DONE)
+    warnings = (*told, *(remark for remark in noted if remark.startswith(NOT_KEPT)))
     freed = row.bytes_freed or 0
     return Applied(run.run_id, plan, row.status, row.retire_at, None, freed, warnings)
 

@@ -38,7 +38,6 @@ from rehome.outcome import (
     is_due,
     plan_of,
     slowest,
-    ways_out_of,
     why_stop,
 )
 from rehome.pace import throttled
@@ -155,21 +154,20 @@ class Runner:
     # -- what every way of going on shares
 
     def _lane(self, run: Run, plan: Plan, copy_lost: bool = False) -> Lane:
-        copy_lost = copy_lost or asked_of(run.row).copy_lost
+        given_up = copy_lost or asked_of(run.row).copy_lost
         lane = Lane(
             run,
             finish=lambda: self._verify_and_commit(run, plan),
             require_mounts=lambda: self._require_mounts(run, plan, copy_lost),
-            copy_lost=copy_lost,
-            is_lost=lambda step: copy_lost and is_on_copy_side(step, plan.direction),
+            copy_lost=given_up,
+            is_lost=lambda step: given_up and is_on_copy_side(step, plan.direction),
         )
         self.lanes.append(lane)
         return lane
 
-    def _require_mounts(self, run: Run, plan: Plan, copy_lost: bool = False) -> None:
-        copy_lost = copy_lost or asked_of(run.row).copy_lost
-        ways_out = ways_out_of(run.row)
-        require_mounts(self.ground.places, plan, copy_lost=copy_lost, ways_out=ways_out)
+    def _require_mounts(self, run: Run, plan: Plan, copy_lost: bool = False, many: int = 1) -> None:
+        places, row = self.ground.places, run.row
+        require_mounts(places, row, plan, copy_lost=copy_lost, among_others=many > 1)
 
     def _verify_and_commit(self, run: Run, plan: Plan) -> None:
         undoes = run.row.undoes
@@ -330,7 +328,7 @@ class Runner:
         for run in runs:
             if run.row.status is RunStatus.OPEN:
                 plan = plan_of(run.row)
-                self._require_mounts(run, plan, copy_lost)
+                self._require_mounts(run, plan, copy_lost, len(runs))
                 lane = self._lane(run, plan, copy_lost)
                 lost = f", {WITHOUT_COPY}" if copy_lost else ""
                 lane.failure = SeedError(f"rolled back by the user{lost}")

@@ -48,6 +48,7 @@ class WrongBytes(SeedError):
 
 Copying = Callable[[int], None]  # bytes more
 AnyStep = TypeVar("AnyStep", bound=Step)
+NOT_KEPT = "the copy could not keep"
 
 
 @dataclass
@@ -73,7 +74,7 @@ class World:
             f"{what} of {len(files)} file{'s' if len(files) != 1 else ''} (first: {min(files)})"
             for what, files in sorted(lacking.items())
         ]
-        return f"the copy could not keep: {'; '.join(said)}" if said else ""
+        return f"{NOT_KEPT}: {'; '.join(said)}" if said else ""
 
     @cached_property
     def switch(self) -> ClientSwitch:

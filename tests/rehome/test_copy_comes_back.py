@@ -17,11 +17,12 @@ from tests.support.relocating import (
 )
 
 from hashall.catalog.runs import RunStatus
+from rehome.commit import Commit
 from rehome.executor import NotAsBefore, RollbackFailed
 from rehome.model import Adopt, Hide, Place, Relocate, Step
 from rehome.outcome import Watch
 from rehome.switch import ClientSwitch
-from seedkeep.errors import SeedError
+from seedkeep.errors import Refused, SeedError
 from seedkeep.qbittorrent import QBittorrentClient
 
 pytestmark = pytest.mark.root
@@ -68,6 +69,37 @@ def test_promise_9_copies_that_an_undo_had_hidden_are_shown_again_when_the_pool_
     with suppress(NotAsBefore):
         rollback(lab, 2, copy_lost=False)
     assert changes(before, lab.seen()) == []
+
+
+def test_it_says_that_the_disk_has_to_wait_for_a_run_that_was_begun_without_it(
+    lab: SimulatedLab, family: Family
+) -> None:
+    lab.apply(lab.plan(family.plain), A_DAY)
+    with pool_dead(lab), killed_in(9, afterwards=True):
+        undo(lab)
+    with lab.app() as app, pytest.raises(Refused, match="is not lost") as why:
+        app.resume(2, Watch())
+    assert "run 2 was begun without that disk" in why.value.hint
+    assert "--copy-lost" not in why.value.hint  # that was said when it was begun
+
+
+@pytest.mark.parametrize("command", ["resume", "retire"])
+def test_a_run_that_has_committed_without_a_disk_is_closed_also_when_it_is_there_again(
+    lab: SimulatedLab, family: Family, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def refused(*_: object) -> None:
+        raise Failed("not now")
+
+    lab.apply(lab.plan(family.plain), A_DAY)
+    with monkeypatch.context() as patched, pool_dead(lab):
+        patched.setattr(Commit, "refresh", refused)
+        with pytest.raises(Failed):
+            undo(lab)
+        assert statuses(lab) == [RunStatus.RETIRED, RunStatus.COMMITTED]
+    before = lab.seen()
+    lab.run("rehome", command, "2")
+    assert changes(before, lab.seen()) == []
+    assert statuses(lab) == [RunStatus.RETIRED] * 2
 
 
 # -- the client alone sees it

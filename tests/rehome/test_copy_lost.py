@@ -18,6 +18,7 @@ from tests.support.relocating import (
     Family,
     Seen,
     SimulatedLab,
+    another_film,
     changes,
     killed_in,
     seed_family,
@@ -390,6 +391,22 @@ def test_what_may_be_left_on_the_dead_disk_is_told(lab: SimulatedLab, family: Fa
         )
         again = lab.run("rehome", "rollback", "--all", "--copy-lost").stdout
         assert again == "no run was interrupted\n"
+
+
+def test_of_many_runs_it_names_the_one_whose_copy_is_there(
+    lab: SimulatedLab, family: Family
+) -> None:
+    other = another_film(lab)
+    lab.look()
+    for torrent in (family.plain, other):
+        with killed_in(3, afterwards=True):
+            lab.apply(lab.plan(torrent), A_DAY)
+    said = lab.run("rehome", "rollback", "--all", "--copy-lost", expect=3).stderr
+    assert "is not lost" in said
+    assert "the copy of run 1 is there" in said
+    assert "rehome rollback RUN --copy-lost" in said
+    assert "unmount" not in said
+    assert statuses(lab) == [RunStatus.OPEN] * 2
 
 
 # -- a run that waits for its retirement

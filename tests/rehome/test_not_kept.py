@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.support.relocating import A_DAY, FILM, SimulatedLab, another_film, killed_in
+from tests.support.relocating import A_DAY, FILM, Failed, SimulatedLab, another_film, killed_in
 
+from hashall import fsops
 from rehome import render_runs
-from rehome.model import FillPayload
+from rehome.executor import RollbackFailed
+from rehome.model import FillPayload, Hide
 from rehome.outcome import Applied, Watch, Wishes
 
 SAID = "the copy could not keep: user.origin of 2 files (first: {})"
@@ -75,6 +77,24 @@ def test_it_is_told_also_by_whoever_resumes_the_run(
         lab.apply(plan, A_DAY)
     with without_attributes(), lab.app() as app:
         assert app.resume(1, Watch()).warnings == (said(lab),)
+
+
+def test_why_it_could_not_be_taken_back_at_first_is_no_warning_once_it_is_there(
+    lab: SimulatedLab, film: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise Failed("not now")
+
+    plan = lab.plan(film)
+    number = next(n for n, step in enumerate(plan.steps) if isinstance(step, Hide))
+    with killed_in(number, afterwards=True):
+        lab.apply(plan, A_DAY)
+    with monkeypatch.context() as patched, lab.app() as app:
+        patched.setattr(fsops, "remove_tree_of_ours", refused)
+        with pytest.raises(RollbackFailed):
+            app.rollback(1, Watch())
+    with lab.app() as app:
+        assert app.resume(1, Watch()).warnings == ()
 
 
 def test_of_many_groups_each_is_told(lab: SimulatedLab, film: str) -> None:
