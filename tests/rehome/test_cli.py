@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.facts_builder import LAYOUT, facts
 from tests.support.qbt import free_port
+from tests.support.rehome_program import Program
 from tests.support.relocating import (
     Killed,
     SimulatedLab,
@@ -21,29 +19,9 @@ from tests.support.relocating import (
 from hashall.catalog import open_catalog
 from hashall.lock import exclusive
 from rehome import planfile
-from rehome.cli import cli
 from rehome.planner import plan_group
-from seedkeep import console
 
 HASH = "0" * 39 + "1"
-
-
-@dataclass
-class Program:
-    """`rehome`, called in this process."""
-
-    capture: pytest.CaptureFixture[str]
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        code = console.run(cli, [str(argument) for argument in arguments], "rehome")
-        self.out, self.err = self.capture.readouterr()
-        return code
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture

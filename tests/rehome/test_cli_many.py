@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support.rehome_program import Program
 from tests.support.relocating import SimulatedLab, killed_in
-
-from rehome.cli import cli
-from seedkeep import console
-
-
-@dataclass
-class Program:
-    """`rehome` with the settings of the lab, called in this process."""
-
-    capture: pytest.CaptureFixture[str]
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        code = console.run(cli, [str(argument) for argument in arguments], "rehome")
-        self.out, self.err = self.capture.readouterr()
-        return code
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support.rehome_program import Program
 from tests.support.relocating import SimulatedLab, breaking
 
 from rehome import recovery
-from rehome.cli import cli
 from rehome.model import FillPayload, StartTorrents, Step
 from rehome.world import World
-from seedkeep import clock, console
-
-
-@dataclass
-class Program:
-    """`rehome` with the settings of the lab, called in this process."""
-
-    capture: pytest.CaptureFixture[str]
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *arguments: str | Path) -> int:
-        code = console.run(cli, [str(argument) for argument in arguments], "rehome")
-        self.out, self.err = self.capture.readouterr()
-        return code
-
-    @property
-    def told(self) -> list[str]:
-        """What stands from the error on."""
-        return self.err[self.err.index("error: ") :].splitlines()
-
-    @property
-    def error(self) -> dict[str, Any]:
-        error: dict[str, Any] = json.loads(self.out)["error"]
-        return error
+from seedkeep import clock
 
 
 @pytest.fixture
