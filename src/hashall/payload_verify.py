@@ -105,7 +105,7 @@ def remember_pieces(places: Places, key: str, report: PieceReport) -> None:
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
     try:
-        seen = os.lstat(path)
+        seen = os.stat(path)
     except OSError:
         return None
     return seen.st_dev, seen.st_ino

@@ -380,7 +380,7 @@ def test_verify_without_pieces_tells_what_changed_since_the_scan(
     assert console.run(cli, [*words, "--sample", "0"], "hashall") == 2
 
 
-@pytest.mark.parametrize("shown_by", ["itself", "symlink", "bind"])
+@pytest.mark.parametrize("shown_by", ["itself", "symlink", "linked file", "bind"])
 @pytest.mark.root
 def test_a_bad_piece_takes_back_what_was_said_of_its_file_however_the_client_sees_it(
     library: Sides, shown_by: str
@@ -396,6 +396,9 @@ def test_a_bad_piece_takes_back_what_was_said_of_its_file_however_the_client_see
     with ExitStack() as mounts:
         if shown_by == "symlink":
             seen.symlink_to("seeds")
+        elif shown_by == "linked file":
+            (seen / "Film").mkdir(parents=True)
+            (seen / "Film/film.mkv").symlink_to(library.stash / "Film/film.mkv")
         elif shown_by == "bind":
             seen.mkdir()
             mounts.enter_context(bind(library.stash, seen))
