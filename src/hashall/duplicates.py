@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hashall.duplicate_list import DuplicateList, list_duplicates
+from hashall.duplicate_list import DuplicateSearch, EqualFiles, Member, in_order
 from hashall.model import shown_inode
 from hashall.places import Places
 
@@ -39,31 +40,35 @@ class Duplicates:
 
 
 def find_duplicates(places: Places, *, across: bool = False, min_size: int = 1) -> Duplicates:
-    """What `list_duplicates` finds, as values."""
-    return as_values(list_duplicates(places, across=across, min_size=min_size))
+    """What a `DuplicateSearch` finds, as values."""
+    search = DuplicateSearch(places, across=across, min_size=min_size)
+    found = [group for files in search.parts() for group in _groups(files)]
+    order = in_order(
+        [group.redundant for group in found],
+        [group.sha256 for group in found],
+        [group.copies[0].device_id for group in found],
+    )
+    return Duplicates(
+        groups=tuple(map(found.__getitem__, order)),
+        saves=sum(group.saves for group in found),
+        redundant=sum(group.redundant for group in found),
+        unhashed=search.unhashed,
+    )
 
 
-def as_values(found: DuplicateList) -> Duplicates:
-    groups = []
-    for number in found.order:
-        copies = tuple(_copy(found, place) for place, _ in found.copies(number))
-        groups.append(
-            DuplicateGroup(
-                sha256=found.sha256s[number],
-                size=found.sizes[number],
-                saves=found.saves[number],
-                redundant=found.redundant[number],
-                copies=copies,
-            )
-        )
-    return Duplicates(tuple(groups), found.all_saves, found.all_redundant, found.unhashed)
+def _groups(files: EqualFiles) -> Iterator[DuplicateGroup]:
+    rows = zip(files.sha256s, files.sizes, files.saves, files.redundant, strict=True)
+    for number, (sha256, size, saves, redundant) in enumerate(rows):
+        copies = tuple(map(_copy, files.members(number)))
+        if len(copies) > 1:
+            yield DuplicateGroup(sha256, size, saves, redundant, copies)
 
 
-def _copy(found: DuplicateList, place: int) -> Copy:
-    names = found.names[place]
+def _copy(member: Member) -> Copy:
+    names = member.names
     return Copy(
-        device_id=found.devices[place],
-        inode=shown_inode(found.inodes[place]),
-        nlink=found.links.get(place, 1),
+        device_id=member.device_id,
+        inode=shown_inode(member.inode),
+        nlink=member.nlink,
         paths=(names,) if isinstance(names, str) else tuple(names),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from hashall.duplicate_list import DuplicateList
+from hashall.duplicate_list import EqualFiles, Member, in_order
 from seedkeep.text import printable
 from seedkeep.units import format_size
 
@@ -12,65 +12,70 @@ _GROUPS_PER_PIECE = 200
 _NEXT, _SAME = "\n  ", "\n    = "  # before another copy; before another name of the same
 
 
-def duplicates(found: DuplicateList) -> Iterator[str]:
-    """Pieces of the text, without the newline at their end: the whole can be large."""
-    starts, heads, in_order = found.starts, _heads(found), found.texts_in_order
-    in_words: Container[int] = found.members if found.printable else range(len(heads))
-    lines: list[str] = []
-    for number in found.order:
-        if number in in_words:
-            copies = _in_words(found, number)
+class DuplicatesText:
+    """All groups, and what they come to."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []  # "" for what is no group any more
+        self._redundant: list[int] = []  # bytes
+        self._sha256s: list[str] = []
+        self._devices: list[int] = []
+        self._saves = 0  # bytes
+
+    def add(self, files: EqualFiles) -> None:
+        in_words: Container[int] = files.odd if files.printable else range(len(files.sizes))
+        add, names_in_order = self._texts.append, files.names_in_order
+        rows = zip(files.sizes, files.saves, files.sha256s, strict=True)
+        for number, (size, saves, sha256) in enumerate(rows):
+            if number in in_words:
+                copies = [_copy(member, files.printable) for member in files.members(number)]
+            else:
+                copies = names_in_order(number, _SAME.join)
+            one = format_size(size)
+            add(
+                f"{len(copies)} copies of {one}, hardlinks save"
+                f" {one if saves == size else format_size(saves)}  {sha256[:16]}"
+                f"\n  {_NEXT.join(copies)}\n"
+                if len(copies) > 1
+                else ""
+            )
+        self._redundant += files.redundant
+        self._sha256s += files.sha256s
+        self._devices += files.devices
+        self._saves += sum(files.saves)
+
+    def pieces(self, unhashed: int) -> Iterator[str]:
+        """Without the newline at their end: the whole can be large.
+
+        Args:
+            unhashed: Files of which it is not known whether they have copies.
+        """
+        order = in_order(self._redundant, self._sha256s, self._devices)
+        texts = [*filter(None, map(self._texts.__getitem__, order))]
+        for start in range(0, len(texts), _GROUPS_PER_PIECE):
+            yield "\n".join(texts[start : start + _GROUPS_PER_PIECE])
+        yield "\n".join(self._sums(len(texts), unhashed))
+
+    def _sums(self, groups: int, unhashed: int) -> Iterator[str]:
+        if groups:
+            yield (
+                f"{_count(groups, 'group')} with {format_size(sum(self._redundant))} beyond"
+                f" one copy; hardlinks would save {format_size(self._saves)}"
+            )
         else:
-            copies = in_order(starts[number], starts[number + 1], _SAME.join)
-        lines.append(f"{len(copies)} copies of {heads[number]}{_NEXT.join(copies)}\n")
-        if len(lines) == _GROUPS_PER_PIECE:
-            yield "\n".join(lines)
-            lines.clear()
-    yield "\n".join([*lines, *_sums(found)])
+            yield "no duplicates"
+        if unhashed:
+            yield (
+                f"{_count(unhashed, 'file')} without a SHA-256 may have copies too: run"
+                " `hashall scan` on their folders"
+            )
 
 
-def _heads(found: DuplicateList) -> list[str]:
-    """What is said of each group but how many there are.
-
-    By number: in the order in which they are shown, each would be far away in memory.
-    """
-    return [
-        f"{(one := format_size(size))}, hardlinks save"
-        f" {one if saves == size else format_size(saves)}  {sha256[:16]}\n  "
-        for size, saves, sha256 in zip(found.sizes, found.saves, found.sha256s, strict=True)
-    ]
-
-
-def _in_words(found: DuplicateList, number: int) -> list[str]:
-    names = found.names
-    members, unseen = found.members.get(number, ([], False))
-    if unseen or not found.printable:
-        return [_names(names[place], more) for place, more in found.copies(number)]
-    return [n if type(n) is str else _SAME.join(n) for _, _, n, _, _ in members]
-
-
-def _sums(found: DuplicateList) -> Iterator[str]:
-    if found.order:
-        yield (
-            f"{_count(len(found.order), 'group')} with {format_size(found.all_redundant)} beyond"
-            f" one copy; hardlinks would save {format_size(found.all_saves)}"
-        )
-    else:
-        yield "no duplicates"
-    if found.unhashed:
-        yield (
-            f"{_count(found.unhashed, 'file')} without a SHA-256 may have copies too: run"
-            " `hashall scan` on their folders"
-        )
-
-
-def _names(names: str | list[str], unseen: int) -> str:
-    """One copy."""
-    if isinstance(names, str):
-        names = [names]
-    first, *others = map(printable, names)
-    if unseen:
-        first += f"  ({_count(unseen, 'more name')} unseen)"
+def _copy(member: Member, all_printable: bool) -> str:
+    names = [member.names] if type(member.names) is str else member.names
+    first, *others = names if all_printable else map(printable, names)
+    if member.unseen > 0:
+        first += f"  ({_count(member.unseen, 'more name')} unseen)"
     return _SAME.join([first, *others])
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tests.support.catalog_lab import CatalogLab
 from tests.support.filesystems import lab_folder, tmpfs
 
-from hashall import render_duplicates
-from hashall.catalog.duplicates import EqualBytes, NamesOfDirs
-from hashall.duplicate_list import list_duplicates
+from hashall.catalog.duplicates import EqualBytesTable, NamesOfCopies
+from hashall.duplicate_list import DuplicateSearch
 from hashall.duplicates import Copy, DuplicateGroup, Duplicates, find_duplicates
 from hashall.relpath import join
+from hashall.render_duplicates import DuplicatesText
 from seedkeep.sqlite import DiskFull, open_database, to_db, transaction
 from seedkeep.text import printable
 from seedkeep.units import format_size
@@ -46,8 +46,11 @@ def found(lab: CatalogLab, *, across: bool = False, min_size: int = 1) -> Duplic
 
 def text_of(lab: CatalogLab, *, across: bool = False, min_size: int = 1) -> str:
     """What a person reads of the same."""
-    listed = list_duplicates(lab.places(), across=across, min_size=min_size)
-    return "\n".join(render_duplicates.duplicates(listed))
+    search = DuplicateSearch(lab.places(), across=across, min_size=min_size)
+    text = DuplicatesText()
+    for files in search.parts():
+        text.add(files)
+    return "\n".join(text.pieces(search.unhashed))
 
 
 def names_of(lab: CatalogLab, duplicates: Duplicates) -> list[list[list[str]]]:
@@ -257,14 +260,14 @@ def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
     for name in ("a", "b"):
         lab.write(name, b"film")
     lab.scan()
-    names = EqualBytes.names
+    names = EqualBytesTable.names
 
-    def a_moment_later(table: EqualBytes, device_id: int, part: range) -> NamesOfDirs | None:
+    def a_moment_later(table: EqualBytesTable, device_id: int) -> NamesOfCopies | None:
         with open_database(lab.db_path) as other:
             other.execute(f"UPDATE names_{device_id} SET gone_at = 'now'")
-        return names(table, device_id, part)
+        return names(table, device_id)
 
-    monkeypatch.setattr(EqualBytes, "names", a_moment_later)
+    monkeypatch.setattr(EqualBytesTable, "names", a_moment_later)
     assert names_of(lab, found(lab)) == [[["a"], ["b"]]]
     assert found(lab).groups == ()
 
@@ -467,17 +470,15 @@ def test_a_disk_that_is_full_while_duplicates_are_sorted_is_told_as_that(
     """SQLite ends the transaction by itself then, also one that only reads."""
     lab.write("a.mkv")
     lab.scan()
-    kept = lab.db.one("PRAGMA cache_size")
+    groups = EqualBytesTable.groups
 
-    def full(self: EqualBytes, *_: object, **__: object) -> None:
+    def full(self: EqualBytesTable, *_: object, **__: object) -> None:
         self.db.script("ROLLBACK")
         raise DiskFull("no room to write")
 
-    monkeypatch.setattr(EqualBytes, "groups", full)
+    monkeypatch.setattr(EqualBytesTable, "groups", full)
     with pytest.raises(DiskFull, match="no room to write"):
-        list_duplicates(lab.places())
+        found(lab)
 
-    now = lab.db.one("PRAGMA cache_size")
-    assert kept is not None
-    assert now is not None
-    assert now[0] == kept[0]
+    monkeypatch.setattr(EqualBytesTable, "groups", groups)
+    assert found(lab).groups == ()

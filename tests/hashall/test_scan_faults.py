@@ -27,6 +27,7 @@ from hashall import scan as scanning
 from hashall import scan_hash
 from hashall.catalog import open_catalog
 from hashall.catalog import scan_load as loading
+from hashall.duplicates import find_duplicates
 from hashall.scan import DriftPolicy, ScanState
 from seedkeep import clock
 from seedkeep.sqlite import DiskFull, open_database
@@ -335,16 +336,39 @@ def test_a_large_load_makes_its_indexes_again(
     before = indexes(lab) if lab.catalog.devices.all() else set()
     lab.scan()
     assert lab.known() == on_disk(lab.root)
-    assert indexes(lab) >= {"names_1_by_inode", "inodes_1_by_bytes"} | before
+    assert indexes(lab) >= {"names_1_by_inode_gone", "inodes_1_by_bytes_nlink"} | before
 
 
 def test_indexes_that_a_killed_scan_left_out_are_made_by_the_next(lab: CatalogLab) -> None:
     lab.write("film.mkv")
     lab.scan()
-    lab.db.execute("DROP INDEX names_1_by_inode")
-    lab.db.execute("DROP INDEX inodes_1_by_bytes")
+    made = indexes(lab)
+    lab.db.execute("DROP INDEX names_1_by_inode_gone")
+    lab.db.execute("DROP INDEX inodes_1_by_bytes_nlink")
     lab.scan()
-    assert indexes(lab) >= {"names_1_by_inode", "inodes_1_by_bytes"}
+    assert indexes(lab) == made
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_a_scan_replaces_the_indexes_of_an_older_release(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    lab.write("film.mkv")
+    lab.write("copy.mkv")
+    lab.scan()
+    made = indexes(lab)
+    lab.db.execute("DROP INDEX names_1_by_inode_gone")
+    lab.db.execute("DROP INDEX inodes_1_by_bytes_nlink")
+    lab.db.execute("CREATE INDEX names_1_by_inode ON names_1 (inode)")
+    lab.db.execute("CREATE INDEX inodes_1_by_bytes ON inodes_1 (sha256, size)")
+    before = find_duplicates(lab.places())
+    if large:
+        monkeypatch.setattr(loading, "LARGE_LOAD", 1)
+    lab.write("third.mkv")
+    lab.scan()
+    assert indexes(lab) == made
+    assert [len(group.copies) for group in before.groups] == [2]
+    assert [len(group.copies) for group in find_duplicates(lab.places()).groups] == [3]
 
 
 def test_inodes_that_a_killed_scan_left_without_a_name_are_forgotten_by_the_next(

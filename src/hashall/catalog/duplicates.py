@@ -1,7 +1,6 @@
 """Inodes with equal bytes, inside one filesystem or across all of them.
 
-Tables are read from end to end, and SQLite puts the rows of a group or of a directory into one
-text: seeking, or a tuple for each row, would take three times as long.
+SQLite puts the rows of many groups into one text: a tuple for each would take three times as long.
 """
 
 from __future__ import annotations
@@ -9,130 +8,67 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seedkeep.sqlite import Database
 
-_CACHE_KIB = 1024
 _DECODER = json.JSONDecoder()
 
-_DIRS_OF_PART = 32
-_FIRST_DIGITS = "0123456789abcdef"
+_BETWEEN_PARTS = [f"{first:02x}" for first in range(8, 256, 8)]
 # Parts of all SHA-256: from the first of two on, before the second.
-PARTS = tuple(zip(["", *_FIRST_DIGITS[1:]], [*_FIRST_DIGITS[1:], "g"], strict=True))
+PARTS = tuple(zip(["", *_BETWEEN_PARTS], [*_BETWEEN_PARTS, "g"], strict=True))
 
 
-class EqualInodes(NamedTuple):
+class EqualBytes(NamedTuple):
     """What is equal, by SHA-256 and size: lists as texts, with commas between their values."""
 
     sha256s: str
     sizes: str
-    counts: str  # of inodes
-    inodes: str  # those of the first group, then of the second, and so on
-    devices: str | None  # of these inodes; None when only one was asked for
+    counts: str  # of inodes, on all devices together
 
 
-class NamesOfDirs(NamedTuple):
-    """Directories in the same order in each; a slash, or two, can be in no name."""
+class NamesOfCopies(NamedTuple):
+    """A row for each name of these inodes; those of an inode, and of a group, are together.
 
-    paths: bytes  # with "//" between them
-    names: bytes  # with "/" between them, and "//" between directories
-    inodes: str  # of these names: a JSON list for each directory, with commas between
+    Lists as texts, with commas between their values.
+    """
+
+    groups: str  # numbers, from 1, in `EqualBytes`
+    inodes: str
+    links: str  # st_nlink of the last scan
+    dirs: str  # 0 for an inode whose names are all gone
+    names: bytes  # with "/" between them; empty for such an inode
 
 
 def numbers(packed: str) -> list[int]:
-    """What `group_concat` made of numbers; none of an empty text."""
-    return lists(packed)  # faster than to split and convert
-
-
-def lists(packed: str) -> list[Any]:
-    """The same of JSON lists with commas between them."""
-    found: list[Any] = _DECODER.raw_decode(f"[{packed}]")[0]
+    """What `group_concat` made of numbers."""
+    found: list[int] = _DECODER.raw_decode(f"[{packed}]")[0]  # faster than to split and convert
     return found
 
 
-@dataclass(frozen=True)
-class EqualBytes:
-    db: Database
+class EqualBytesTable:
+    """Questions for one look; they are asked in this order, and the last two belong together."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
 
     @contextmanager
     def one_look(self) -> Iterator[None]:
         """What is asked inside has one state of the catalog, also while a scan writes to it."""
-        (kept,) = self.db.all_tuples("PRAGMA cache_size")
-        # No page is read twice: memory for more of them would cost more than reading them.
-        self.db.script(f"PRAGMA cache_size=-{_CACHE_KIB}; BEGIN")
+        self.db.script(
+            """
+            CREATE TEMP TABLE equal_bytes (
+                number INTEGER PRIMARY KEY, sha256 TEXT, size INTEGER, copies INTEGER
+            );
+            BEGIN
+            """
+        )
         try:
             yield
         finally:
             if self.db.in_transaction:  # a full disk ends it also for who only reads
                 self.db.script("COMMIT")
-            self.db.script(f"PRAGMA cache_size={kept[0]}")
-
-    def groups(
-        self, device_ids: Sequence[int], part: tuple[str, str], *, min_size: int
-    ) -> EqualInodes | None:
-        """What two inodes or more have on these devices together, by SHA-256 and size.
-
-        An inode whose names are all gone may have made a group of what is a single file now.
-        """
-        hashed = "sha256 >= :low AND sha256 < :high AND size >= :min_size"
-        if len(device_ids) == 1:
-            found, devices = f"inodes_{device_ids[0]} WHERE {hashed}", "NULL"
-        else:
-            each = (
-                f"SELECT sha256, size, inode, {n} AS device FROM inodes_{n} WHERE {hashed}"
-                for n in device_ids
-            )
-            found, devices = f"({' UNION ALL '.join(each)})", "group_concat(device)"
-        (row,) = self.db.all_tuples(
-            f"""
-            SELECT group_concat(sha256), group_concat(size), group_concat(copies),
-                   group_concat(inodes), group_concat(devices)
-              FROM (SELECT sha256, size, count(*) AS copies, group_concat(inode) AS inodes,
-                           {devices} AS devices
-                      FROM {found}
-                     GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size)
-            """,
-            {"low": part[0], "high": part[1], "min_size": min_size},
-        )
-        return None if row[0] is None else EqualInodes(*row)
-
-    def parts_of_names(self, device_id: int) -> list[range]:
-        """Directories by their `dir_id`, for `names`: about as many in each."""
-        rows = self.db.all_tuples(f"SELECT dir_id FROM dirs_{device_id} ORDER BY dir_id")
-        ids = [dir_id for (dir_id,) in rows]
-        ends = [*ids[_DIRS_OF_PART::_DIRS_OF_PART], *[dir_id + 1 for dir_id in ids[-1:]]]
-        return [range(*part) for part in zip(ids[::_DIRS_OF_PART], ends, strict=True)]
-
-    def names(self, device_id: int, part: range) -> NamesOfDirs | None:
-        """The active names of directories, and the inode of each."""
-        n = device_id
-        # A name that is not UTF-8 is a blob; as one blob together they stay the bytes they are.
-        (row,) = self.db.all_tuples(
-            f"""
-            SELECT CAST(group_concat(d.path, '//') AS BLOB),
-                   CAST(group_concat(f.names, '//') AS BLOB), group_concat(f.inodes)
-              FROM (SELECT dir_id, CAST(group_concat(name, '/') AS BLOB) AS names,
-                           '[' || group_concat(inode) || ']' AS inodes
-                      FROM names_{n} WHERE gone_at IS NULL AND dir_id BETWEEN ? AND ?
-                     GROUP BY dir_id) AS f
-              JOIN dirs_{n} AS d USING (dir_id)
-            """,
-            (part.start, part.stop - 1),
-        )
-        return None if row[0] is None else NamesOfDirs(*row)
-
-    def link_counts(self, device_id: int) -> tuple[str, str] | None:
-        """Inodes that do not have exactly one link as of the last scan, and how many they have.
-
-        Numbers with commas between them.
-        """
-        ((inodes, counts),) = self.db.all_tuples(
-            f"SELECT group_concat(inode), group_concat(nlink) FROM inodes_{device_id}"
-            " WHERE nlink <> 1"
-        )
-        return None if inodes is None else (inodes, counts)
+            self.db.script("DROP TABLE temp.equal_bytes")
 
     def unhashed(self, device_id: int, *, min_size: int) -> int:
         """Inodes of at least this size that no SHA-256 is known of."""
@@ -142,3 +78,55 @@ class EqualBytes:
         )
         assert row is not None
         return int(row[0])
+
+    def dirs(self, device_id: int) -> tuple[str, bytes] | None:
+        """All directories: numbers with commas between them, and paths with "//" between them."""
+        ((ids, paths),) = self.db.all_tuples(
+            # A path that is not UTF-8 is a blob; as one blob together they stay as they are.
+            f"SELECT group_concat(dir_id), CAST(group_concat(path, '//') AS BLOB)"
+            f" FROM dirs_{device_id}"
+        )
+        return None if ids is None else (ids, paths)
+
+    def groups(
+        self, device_ids: Sequence[int], part: tuple[str, str], *, min_size: int
+    ) -> EqualBytes | None:
+        """What two inodes or more have on these devices together.
+
+        An inode whose names are all gone may have made a group of what is a single file now.
+        """
+        each = (
+            f"SELECT sha256, size FROM inodes_{n}"
+            " WHERE sha256 >= :low AND sha256 < :high AND size >= :min_size"
+            for n in device_ids
+        )
+        self.db.script("DELETE FROM temp.equal_bytes")
+        self.db.execute(
+            f"""
+            INSERT INTO temp.equal_bytes (sha256, size, copies)
+            SELECT sha256, size, count(*) FROM ({" UNION ALL ".join(each)})
+             GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size
+            """,
+            {"low": part[0], "high": part[1], "min_size": min_size},
+        )
+        (row,) = self.db.all_tuples(
+            "SELECT group_concat(sha256), group_concat(size), group_concat(copies)"
+            " FROM temp.equal_bytes"
+        )
+        return None if row[0] is None else EqualBytes(*row)
+
+    def names(self, device_id: int) -> NamesOfCopies | None:
+        """The active names, on this device, of what `groups` gave last."""
+        n = device_id
+        # Two indexes have all of it; CROSS JOIN goes through the groups in their order.
+        (row,) = self.db.all_tuples(
+            f"""
+            SELECT group_concat(e.number), group_concat(i.inode), group_concat(i.nlink),
+                   group_concat(coalesce(f.dir_id, 0)),
+                   CAST(group_concat(coalesce(f.name, ''), '/') AS BLOB)
+              FROM temp.equal_bytes AS e
+             CROSS JOIN inodes_{n} AS i USING (sha256, size)
+              LEFT JOIN names_{n} AS f ON f.inode = i.inode AND f.gone_at IS NULL
+            """
+        )
+        return None if row[0] is None else NamesOfCopies(*row)

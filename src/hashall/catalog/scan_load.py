@@ -15,7 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE, Index, create_index
+from hashall.catalog.devices import (
+    INODES_BY_BYTES,
+    NAMES_BY_INODE,
+    Index,
+    create_index,
+    drop_index,
+)
 from hashall.catalog.files import FileTable
 from hashall.catalog.scan_reads import lacks_hash
 from hashall.model import RelPath
@@ -324,7 +330,7 @@ class CatalogLoad:
             self._drop(index)
 
     def _drop(self, index: Index) -> None:
-        self.db.execute(f"DROP INDEX IF EXISTS {index.of(self.device_id)}")
+        drop_index(self.db, self.device_id, index)
 
     def make_bytes_index_before(self, hashes: int) -> None:
         """Make it now, unless so many hashes are to come that they go in faster without it."""

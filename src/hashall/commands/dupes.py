@@ -56,17 +56,19 @@ def _list_trees(app: App, min_size: int, as_json: bool) -> None:
 
 
 def _list_files(app: App, across: bool, min_size: int, as_json: bool) -> None:
-    from hashall.duplicate_list import list_duplicates
-
-    found = list_duplicates(app.places, across=across, min_size=min_size)
     if as_json:
-        from hashall.duplicates import as_values
+        from hashall.duplicates import find_duplicates
 
-        console.emit_json("duplicates", as_values(found))
+        found = find_duplicates(app.places, across=across, min_size=min_size)
+        console.emit_json("duplicates", found)
         return
-    from hashall import render_duplicates
+    from hashall.duplicate_list import DuplicateSearch
+    from hashall.render_duplicates import DuplicatesText
     from seedkeep.collector import keep_to_the_end
 
-    for piece in render_duplicates.duplicates(found):
+    search, text = DuplicateSearch(app.places, across=across, min_size=min_size), DuplicatesText()
+    for files in search.parts():
+        text.add(files)
+    for piece in text.pieces(search.unhashed):
         console.emit(piece)
-    keep_to_the_end(found)
+    keep_to_the_end(text)
