@@ -7,13 +7,13 @@ and no value is made for it.
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import accumulate, compress, count, groupby, islice, repeat
 from operator import eq, mul, ne
 from typing import Any, NamedTuple
 
-from hashall.catalog.duplicates import PARTS, EqualBytes, EqualBytesTable, NamesOfCopies, numbers
+from hashall.catalog.duplicates import EqualBytes, EqualBytesTable, NamesOfCopies, numbers
 from hashall.devices import link_counts_are_true
 from hashall.places import Places
 from hashall.shown import ShownPaths
@@ -52,10 +52,11 @@ class DuplicateSearch:
         self._min_size = min_size
         self.unhashed = 0  # files without a SHA-256, which may have copies too; known at the end
 
-    def parts(self) -> Iterator[EqualFiles]:
+    def parts(self) -> Generator[EqualFiles, None, None]:
         """All groups; more are looked for while these are worked on.
 
         Each part is in the order of SHA-256, and parts of one device follow each other in it.
+        Who may leave early closes it: until then a thread asks the catalog, and nobody else may.
         """
         table = EqualBytesTable(self._places.catalog.db)
         with table.one_look():
@@ -67,9 +68,11 @@ class DuplicateSearch:
             for device_id in ids:
                 shown.learn(device_id)  # now: while answers are looked for, nobody else may ask
             for among in [ids] if self._across and ids else [[n] for n in ids]:
-                with asked_ahead([*self._questions(table, among)]) as answers:
+                parts = table.parts(among)
+                questions = [*self._questions(table, among, parts)]
+                with asked_ahead(questions) as answers:
                     folders = {n: Folders(next(answers), partial(shown.folder, n)) for n in among}
-                    for _ in PARTS:
+                    for _ in parts:
                         groups, *names = islice(answers, 1 + len(among))
                         if groups is not None:
                             copies = [
@@ -80,24 +83,43 @@ class DuplicateSearch:
                             yield EqualFiles(groups, copies, countable)
 
     def _questions(
-        self, table: EqualBytesTable, among: Sequence[int]
+        self, table: EqualBytesTable, among: Sequence[int], parts: Sequence[tuple[str, str]]
     ) -> Iterator[Callable[[], Any]]:
         yield from (partial(table.dirs, device_id) for device_id in among)
-        for part in PARTS:
+        for part in parts:
             yield partial(table.groups, among, part, min_size=self._min_size)
             yield from (partial(table.names, device_id) for device_id in among)
 
 
 class Folders:
-    """Directories of a device by their `dir_id`; 0 is none."""
+    """Directories of a device by their `dir_id`; 0 is none.
 
-    def __init__(self, dirs: tuple[str, bytes] | None, shown: Callable[[str], str]) -> None:
-        self.before = {0: ""}  # what stands before a name
-        if dirs is not None:
-            paths = dirs[1].decode("utf-8", "surrogateescape").split("//")
-            self.before.update(zip(numbers(dirs[0]), map(shown, paths), strict=True))
-        # Those with a character that must be escaped.
-        self.odd = {number for number, text in self.before.items() if not text.isprintable()}
+    Args:
+        dirs: All of them.
+        shown: Makes the text that stands before the names of one, from its path.
+    """
+
+    def __init__(self, dirs: Sequence[tuple[str, bytes]], shown: Callable[[str], str]) -> None:
+        self.odd: set[int] = set()  # those with a character that must be escaped
+        self._before = {0: ""}
+        self._shown = shown
+        self._paths: dict[int, str] = {}
+        for ids, paths in dirs:
+            decoded = paths.decode("utf-8", "surrogateescape").split("//")
+            self._paths.update(zip(numbers(ids), decoded, strict=True))
+
+    def before(self, dirs: Sequence[int]) -> dict[int, str]:
+        """What stands before a name, of these and maybe of more."""
+        for dir_id in {*dirs}.difference(self._before):
+            path = self._paths.get(dir_id)
+            if path is None:
+                text = f"(directory {dir_id}, not in the catalog)/"
+            else:
+                text = self._shown(path)
+            self._before[dir_id] = text
+            if not text.isprintable():
+                self.odd.add(dir_id)
+        return self._before
 
 
 class Copies:
@@ -106,7 +128,8 @@ class Copies:
     def __init__(self, device_id: int, rows: NamesOfCopies, folders: Folders) -> None:
         self.device_id = device_id
         packed = rows.names.decode("utf-8", "surrogateescape")
-        dirs, before = numbers(rows.dirs), folders.before
+        dirs = numbers(rows.dirs)
+        before = folders.before(dirs)
         # Absolute: a text ("": it has none), or a sorted list of more.
         self.names: list[Any] = [
             before[dir_id] + name for dir_id, name in zip(dirs, packed.split("/"), strict=True)
@@ -172,7 +195,7 @@ class Copies:
 
 
 class EqualFiles:
-    """Groups whose SHA-256s begin with the same digit; what is known of one stands at its number.
+    """The groups of one part of all SHA-256s; what is known of one stands at its number.
 
     Args:
         copies: On each device that they may be on.

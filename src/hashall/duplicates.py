@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from hashall.duplicate_list import DuplicateSearch, EqualFiles, Member, in_order
@@ -42,7 +43,8 @@ class Duplicates:
 def find_duplicates(places: Places, *, across: bool = False, min_size: int = 1) -> Duplicates:
     """What a `DuplicateSearch` finds, as values."""
     search = DuplicateSearch(places, across=across, min_size=min_size)
-    found = [group for files in search.parts() for group in _groups(files)]
+    with closing(search.parts()) as parts:
+        found = [group for files in parts for group in _groups(files)]
     order = in_order(
         [group.redundant for group in found],
         [group.sha256 for group in found],

@@ -272,6 +272,66 @@ def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
     assert found(lab).groups == ()
 
 
+def test_a_list_that_breaks_off_leaves_the_catalog_to_others_at_once(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does in `hashall dupes --json`: what is raised still holds all that was at work."""
+    for name in ("a", "b"):
+        lab.write(name, b"film")
+    lab.scan()
+
+    def enough(_: object) -> Copy:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hashall.duplicates._copy", enough)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            found(lab)
+    assert not lab.db.in_transaction
+    assert names_of(lab, found(lab)) == [[["a"], ["b"]]]
+    assert raised.traceback
+
+
+def test_a_list_needs_no_index(lab: CatalogLab) -> None:
+    """A first scan makes them at its end, which may be hours after its first hash."""
+    for name in ("a", "b", "c"):
+        lab.write(name, b"film" if name < "c" else b"other")
+    lab.scan()
+    n = lab.spot().device.device_id
+    asked = len(EqualBytesTable(lab.db).parts([n]))
+    lab.db.execute(f"DROP INDEX inodes_{n}_by_bytes_nlink")
+    alone = len(EqualBytesTable(lab.db).parts([n]))
+
+    assert names_of(lab, found(lab)) == [[["a"], ["b"]]]
+    assert (asked > 1, alone) == (True, 1)  # not once more for each part through all inodes
+
+
+def test_a_name_in_a_directory_that_a_damaged_catalog_lacks_is_shown_as_that(
+    lab: CatalogLab,
+) -> None:
+    for name in ("x/a", "y/b"):
+        lab.write(name, b"film")
+    lab.scan()
+    n = lab.spot().device.device_id
+    lab.db.script("PRAGMA foreign_keys=OFF")
+    lab.db.execute(f"DELETE FROM dirs_{n} WHERE path LIKE '%y'")
+
+    (group,) = found(lab).groups
+    assert [copy.paths[0].rpartition("/")[2] for copy in group.copies] == ["b", "a"]
+    assert "not in the catalog)/b" in group.copies[0].paths[0]
+
+
+def test_more_directories_than_are_asked_for_at_once_are_known(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashall.catalog.duplicates._DIRS_AT_ONCE", 2)
+    for number in range(7):
+        lab.write(f"{number}/a", b"film")
+    lab.scan()
+
+    assert names_of(lab, found(lab)) == [[[f"{number}/a"] for number in range(7)]]
+
+
 def test_a_list_loads_nothing_that_it_does_not_need(lab: CatalogLab) -> None:
     """Each of these takes milliseconds to import, of the tenth of a second that the start takes."""
     code = (

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE
 from seedkeep.sqlite import Database
 
 _DECODER = json.JSONDecoder()
 
 _BETWEEN_PARTS = [f"{first:02x}" for first in range(8, 256, 8)]
-# Parts of all SHA-256: from the first of two on, before the second.
-PARTS = tuple(zip(["", *_BETWEEN_PARTS], [*_BETWEEN_PARTS, "g"], strict=True))
+_WHOLE = ("", "g")  # SHA-256s from the first on, before the second
+_PARTS = [*zip(["", *_BETWEEN_PARTS], [*_BETWEEN_PARTS, "g"], strict=True)]
+_DIRS_AT_ONCE = 65_536
 
 
 class EqualBytes(NamedTuple):
@@ -57,18 +59,28 @@ class EqualBytesTable:
         """What is asked inside has one state of the catalog, also while a scan writes to it."""
         self.db.script(
             """
+            BEGIN;
             CREATE TEMP TABLE equal_bytes (
                 number INTEGER PRIMARY KEY, sha256 TEXT, size INTEGER, copies INTEGER
-            );
-            BEGIN
+            )
             """
         )
         try:
             yield
         finally:
             if self.db.in_transaction:  # a full disk ends it also for who only reads
-                self.db.script("COMMIT")
-            self.db.script("DROP TABLE temp.equal_bytes")
+                self.db.script("ROLLBACK")
+
+    def parts(self, device_ids: Sequence[int]) -> list[tuple[str, str]]:
+        """Ranges of SHA-256 for `groups`: all of them, in their order.
+
+        Only one where a first scan is on its way and has no indexes yet: without them, each would
+        take as long as all.
+        """
+        rows = self.db.all_tuples("SELECT name FROM sqlite_schema WHERE type = 'index'")
+        known = {name for (name,) in rows}
+        needed = [i.names_of(n) for n in device_ids for i in (NAMES_BY_INODE, INODES_BY_BYTES)]
+        return [_WHOLE] if any(known.isdisjoint(names) for names in needed) else _PARTS
 
     def unhashed(self, device_id: int, *, min_size: int) -> int:
         """Inodes of at least this size that no SHA-256 is known of."""
@@ -79,14 +91,23 @@ class EqualBytesTable:
         assert row is not None
         return int(row[0])
 
-    def dirs(self, device_id: int) -> tuple[str, bytes] | None:
+    def dirs(self, device_id: int) -> list[tuple[str, bytes]]:
         """All directories: numbers with commas between them, and paths with "//" between them."""
-        ((ids, paths),) = self.db.all_tuples(
+        found: list[tuple[str, bytes]] = []
+        last = -1
+        while True:
             # A path that is not UTF-8 is a blob; as one blob together they stay as they are.
-            f"SELECT group_concat(dir_id), CAST(group_concat(path, '//') AS BLOB)"
-            f" FROM dirs_{device_id}"
-        )
-        return None if ids is None else (ids, paths)
+            ((ids, paths, last),) = self.db.all_tuples(
+                f"""
+                SELECT group_concat(dir_id), CAST(group_concat(path, '//') AS BLOB), max(dir_id)
+                  FROM (SELECT dir_id, path FROM dirs_{device_id} WHERE dir_id > ?
+                         ORDER BY dir_id LIMIT {_DIRS_AT_ONCE})
+                """,
+                (last,),
+            )
+            if ids is None:
+                return found
+            found.append((ids, paths))
 
     def groups(
         self, device_ids: Sequence[int], part: tuple[str, str], *, min_size: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,8 +68,9 @@ def _list_files(app: App, across: bool, min_size: int, as_json: bool) -> None:
     from seedkeep.collector import keep_to_the_end
 
     search, text = DuplicateSearch(app.places, across=across, min_size=min_size), DuplicatesText()
-    for files in search.parts():
-        text.add(files)
+    with closing(search.parts()) as parts:
+        for files in parts:
+            text.add(files)
     for piece in text.pieces(search.unhashed):
         console.emit(piece)
     keep_to_the_end(text)
