@@ -127,6 +127,7 @@ class App:
             payloads=len(payloads),
             incomplete_payloads=sum(payload.payload_hash is None for payload in payloads),
             torrents_with_problems=sum(instance.problem is not None for instance in instances),
+            clients=catalog.inventory.clients(),
             open_runs=tuple(r.run_id for r in catalog.runs.all() if r.status.value == "open"),
         )
 

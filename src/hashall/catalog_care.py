@@ -59,11 +59,12 @@ class TreeCheck:
     replaced: list[str] = field(default_factory=list)  # another inode has the name
     changed: list[str] = field(default_factory=list)  # other size or mtime
     linked: list[str] = field(default_factory=list)  # other link count
+    unreadable: dict[str, str] = field(default_factory=dict)  # path → why it cannot be looked at
     not_mounted: int = 0
 
     @property
     def differing(self) -> int:
-        return self.names - self.same - self.not_mounted
+        return self.names - self.same - self.not_mounted - len(self.unreadable)
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,11 @@ def check_tree(places: Places, progress: Callable[[int], None] = lambda _: None)
                 continue
             try:
                 seen = os.lstat(path)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 found.missing.append(path)
+                continue
+            except OSError as why:
+                found.unreadable[path] = why.strerror or str(why)
                 continue
             if inode_of(seen) != file.inode:
                 found.replaced.append(path)

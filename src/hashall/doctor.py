@@ -13,6 +13,8 @@ from pathlib import Path
 
 from hashall.catalog import Catalog
 from hashall.catalog.health import Health
+from hashall.catalog.inventory import ClientState
+from hashall.failing_disks import DISK_ERRORS
 from hashall.fsops_probe import LinkResult, ProbeFile, probe_files, try_link
 from hashall.lock import holder
 from hashall.model import Place
@@ -31,6 +33,7 @@ class RootFacts:
     path: Path
     error: str  # "" when it could be looked at
     offline: bool = False  # a scanned folder that no mount shows now
+    silent: bool = False  # one whose disk fails so that nothing can be told of it
     fs_type: str = ""
     fs_key: str = ""
     stable: bool = False
@@ -60,6 +63,7 @@ class CatalogFacts:
     sqlite: str
     held_by: str | None
     newest_scan: str | None  # UTC; None: nothing was scanned
+    clients: tuple[ClientState, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def catalog_facts(path: Path, catalog: Catalog | None, error: SeedError | None) 
         sqlite="" if catalog is None else Health(catalog.db).versions().sqlite,
         held_by=holder(path),
         newest_scan=max(scans, default=None),
+        clients=() if catalog is None else catalog.inventory.clients(),
     )
 
 
@@ -101,7 +106,12 @@ def roots_to_probe(places: Places | None, paths: Sequence[Path]) -> list[RootFac
         path = places.abspath(Place(device_id, root))
         if path is None:
             gone = Path(places.shown(device_id, root))
-            found[RootFacts(gone, "no mount shows it now", offline=True)] = None
+            silence = places.silence_of(places.catalog.devices.get(device_id))
+            if silence:  # for the doctor a problem, where an absent disk is none
+                why = f"its disk is mounted and does not answer ({silence})"
+                found[RootFacts(gone, why, silent=True)] = None
+            else:
+                found[RootFacts(gone, "no mount shows it now", offline=True)] = None
         else:
             found[path] = None
     return list(found)
@@ -133,7 +143,7 @@ def _look(mounts: MountTable, root: Path, probe: ProbeFile | None) -> RootFacts:
     except UnknownFilesystem as why:
         return RootFacts(root, f"{why.brief}; {why.detail}".rstrip("; "))
     except OSError as why:
-        return RootFacts(root, str(why.strerror))
+        return RootFacts(root, str(why.strerror), silent=why.errno in DISK_ERRORS)
     inside = None if probe is None or probe.path is None else try_link(probe.path, probe.path)
     return RootFacts(
         path=root,

@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
+from hashall.catalog.inventory import ClientState
+from hashall.catalog.scans import MOST_AHEAD
 from hashall.devices import link_count_doubt
 from hashall.doctor import CatalogFacts, Facts, PairFacts, RootFacts
+from hashall.failing_disks import DISK_ERRORS
 from seedkeep import clock
 from seedkeep.diagnosis import Diagnosis, Level, Symptom, diagnosis
 from seedkeep.units import format_size
 
 OLDEST_SQLITE = (3, 51, 3)  # fixes the WAL reset bug
 CLOCK_SKEW_S = 2.0
+OLD_SYNC = timedelta(days=7)
+SAVE_IT = "look at the disk: `dmesg`, `smartctl -a`; save what matters from it first"
 LITTLE_SPACE = 100 * 2**20  # bytes
 NO_SPACE = 10 * 2**20  # bytes
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.rclone")
@@ -37,6 +43,8 @@ def judge(facts: Facts) -> Diagnosis:
 def _findings(facts: Facts) -> Iterator[Symptom]:
     yield from _catalog(facts.catalog)
     yield _clock(facts)
+    for client in facts.catalog.clients:
+        yield _client(client, facts.now)
     if not facts.roots:
         yield Symptom(
             Level.WARNING, "roots", "nothing was scanned yet", "name folders: hashall doctor PATH…"
@@ -95,6 +103,26 @@ def _clock(facts: Facts) -> Symptom:
     return Symptom(Level.OK, "clock", clock.iso(facts.now))
 
 
+def _client(client: ClientState, now: datetime) -> Symptom:
+    """How old the knowledge is that moves and orphans are decided by."""
+    subject = f"client {client.client}"
+    last = "its torrents were never all read"
+    if client.synced_at is not None:
+        last = f"all of its torrents were read last at {client.synced_at}"
+    if client.unread:
+        what = f"{last}; {client.unread} of {client.torrents} cannot be read: {client.why}"
+        fix = "`hashall payload sync` names them: mend them in qBittorrent, or remove them there"
+        return Symptom(Level.WARNING, subject, what, fix)
+    age = None if client.synced_at is None else now - clock.parse_iso(client.synced_at)
+    if age is not None and age < -MOST_AHEAD:
+        fix = "set the clock, then run `hashall payload sync`, without a limit, a category or a tag"
+        return Symptom(Level.WARNING, subject, last, fix)
+    if age is None or age > OLD_SYNC:
+        fix = "run `hashall payload sync`, without a limit, a category or a tag; see what it says"
+        return Symptom(Level.WARNING, subject, last, fix)
+    return Symptom(Level.OK, subject, last)
+
+
 def _root(root: RootFacts) -> Iterator[Symptom]:
     subject = str(root.path)
     if root.offline:
@@ -102,7 +130,8 @@ def _root(root: RootFacts) -> Iterator[Symptom]:
         yield Symptom(Level.WARNING, subject, root.error, fix)
         return
     if root.error:
-        yield Symptom(Level.PROBLEM, subject, root.error, "mount it, or name another folder")
+        fix = "mount it, or name another folder"
+        yield Symptom(Level.PROBLEM, subject, root.error, SAVE_IT if root.silent else fix)
         return
     doubt = link_count_doubt(root.fs_type)
     fix = FIXES.get(root.fs_type, LOCAL)
@@ -123,6 +152,9 @@ def _root(root: RootFacts) -> Iterator[Symptom]:
 def _no_probe(root: RootFacts) -> Symptom:
     assert root.probe is not None
     why = os.strerror(root.probe.errno)
+    if root.probe.errno in DISK_ERRORS:
+        what = f"its disk fails when a file is made ({why})"
+        return Symptom(Level.PROBLEM, str(root.path), what, SAVE_IT)
     what = f"no file can be made here ({why}): it can be scanned, and nothing can be linked"
     fixes = {
         errno.EROFS: "mount it writable, if links are wanted",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +46,16 @@ class LinkResult:
 @contextmanager
 def probe_files(roots: Sequence[Path]) -> Iterator[list[ProbeFile]]:
     """One probe file in each root; they are removed at the end, however it ends."""
+    failed: set[Path] = set()
     with ExitStack() as stack:
         made = []
         for root in roots:
             _remove_old(root)
             folder = root / f"{PROBE_PREFIX}{secrets.token_hex(8)}"
-            stack.callback(_remove, folder)
+            stack.callback(_remove, folder, failed)
             made.append(_make(root, folder))
+            if made[-1].errno:
+                failed.add(folder)
         yield made
 
 
@@ -88,9 +91,15 @@ def _make(root: Path, folder: Path) -> ProbeFile:
     return ProbeFile(root, path, 0, ahead)
 
 
-def _remove(folder: Path) -> None:
-    with suppress(FileNotFoundError):
+def _remove(folder: Path, failed: Collection[Path]) -> None:
+    """What is kept by a disk that failed meanwhile goes with a later probe."""
+    try:
         remove_tree_of_ours(folder)
+    except FileNotFoundError:
+        pass
+    except (OSError, SeedError):
+        if folder not in failed:
+            raise
 
 
 def _remove_old(root: Path) -> None:

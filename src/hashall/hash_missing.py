@@ -12,6 +12,7 @@ from pathlib import Path
 from hashall.folders import YOUNG_NS, Folders
 from hashall.hashing import FileStamp, Hashed, Stop, hash_file
 from hashall.places import Places
+from hashall.presence import why_unseen
 from hashall.qbittorrent import stamp_at
 from seedkeep.errors import SeedError
 from seedkeep.sqlite import transaction
@@ -67,7 +68,8 @@ class _Missing:
         for path in paths:
             stamp = stamp_at(path)
             if stamp is None:
-                self._failed.append((str(path), "it is no regular file any more"))
+                why = why_unseen(path) or "it is no regular file any more"
+                self._failed.append((str(path), why))
                 continue
             try:
                 place = folders.at(str(path.parent)).place

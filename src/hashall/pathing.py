@@ -167,6 +167,23 @@ class MountTable:
                     return path
         return None
 
+    def mount_points_of(self, fs_key: str) -> tuple[str, ...]:
+        """Mount points that show this filesystem, or a part of it, here and now; sorted."""
+        snapshot = self._look_again()
+        points = {
+            mount.mount_point
+            for mount in snapshot.mounts
+            if _may_show(mount, fs_key, snapshot.identities)
+        }
+        return tuple(sorted(point for point in points if self._shows(point, fs_key)))
+
+    def _shows(self, point: str, fs_key: str) -> bool:
+        try:
+            there = self.locate(point)
+        except (OSError, UnknownFilesystem):
+            return False  # not ours to read, or hidden below another mount
+        return there.identity.fs_key == fs_key and there.mount_point == point
+
     def _is_at(self, path: str, fs_key: str, relpath: str) -> bool:
         try:
             there = self.locate_missing(path)

@@ -27,6 +27,7 @@ class ClientSync:
     client: str
     result: SyncResult | None
     error: str | None = None
+    synced_at: str | None = None  # UTC; when all of its torrents were read last; None: never
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def sync_clients(
                 done.append(ClientSync(name, None, f"{why.brief}: {why.detail}".rstrip(": ")))
     if last is not None and all(item.result is None for item in done):
         raise last
-    return Synced(tuple(done))
+    known = {state.client: state.synced_at for state in catalog.inventory.clients()}
+    return Synced(tuple(replace(item, synced_at=known.get(item.client)) for item in done))
 
 
 def default_clients(app: App) -> tuple[str, ...]:

@@ -12,14 +12,16 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
+from hashall.catalog.inventory import ClientState
 from hashall.catalog.payload_questions import PayloadQuestions
-from hashall.catalog.scans import is_at_or_below
+from hashall.catalog.scans import MOST_AHEAD, is_at_or_below
 from hashall.domain import Domain
 from hashall.folders import Folders
 from hashall.model import Payload, Place, RelPath, TorrentInstance
 from hashall.payload_compare import components, subsets
 from hashall.places import Places
 from hashall.qbittorrent import INCOMPLETE_SUFFIX, UNWANTED_FOLDER
+from hashall.relpath import join
 from hashall.shown import ShownPaths
 from seedkeep import clock
 from seedkeep.errors import Misused, SeedError
@@ -248,16 +250,25 @@ class Report:
                 file that was put there a minute ago.
 
         Raises:
-            Misused: A client was never read to its end, so its files would be listed.
+            Misused: A client was never read to its end, or in the future, as a wrong clock had it,
+                so its files would be listed.
         """
         synced_at = self.places.catalog.inventory.oldest_sync()
         if synced_at is None:
             raise Misused(
                 "no torrents were read yet, or not all, so files would look unwanted that are not",
+                detail="; ".join(map(_never_whole, self.places.catalog.inventory.clients())),
                 hint="run `hashall payload sync`, without a limit, a category or a tag",
             )
         # Of what came after the last sync nobody knows what wants it.
-        before = min(clock.now() - grace, clock.parse_iso(synced_at))
+        last, now = clock.parse_iso(synced_at), clock.now()
+        if last > now + MOST_AHEAD:
+            raise Misused(
+                "the last sync is dated in the future, so nobody can say what came after it",
+                detail=synced_at,
+                hint="set the clock, then run `hashall payload sync` without a limit or filter",
+            )
+        before = min(now - grace, last)
         folders = Folders(self.places)
         wanted, unlisted = self._wanted(folders)
         found: dict[tuple[int, RelPath], Orphan] = {}
@@ -292,7 +303,7 @@ class Report:
 
     def _is_elsewhere(self, key: str, folders: Folders) -> bool:
         instance = self._instances[key]
-        if (instance.problem or "").startswith("missing on disk"):
+        if (instance.problem or "").startswith(("missing on disk", "unreadable on disk")):
             return True
         try:
             folders.at(instance.save_path)
@@ -304,6 +315,7 @@ class Report:
         """By device, every path that some torrent lists; and torrents without a list."""
         wanted: dict[int, set[RelPath]] = {}
         unlisted = []
+        places: dict[str, Place | None] = {}
         for row in self._ask.listed():
             if row.names is None or not row.names:
                 unlisted.append(row.key)
@@ -311,14 +323,34 @@ class Report:
             for top in {row.save_path, row.download_path} - {""}:
                 for name in row.names:
                     parent, _, base = f"{top.rstrip('/')}/{name}".rpartition("/")
-                    try:
-                        place = folders.at(parent).place
-                    except (OSError, SeedError):
+                    if parent not in places:
+                        places[parent] = self._place_of(parent, folders)
+                    place = places[parent]
+                    if place is None:
                         continue  # not there, so nothing in it is catalogued as active
                     path = f"{place.relpath}/{base}" if place.relpath else base
                     paths = wanted.setdefault(place.device_id, set())
                     paths.update((path, path + INCOMPLETE_SUFFIX))
         return wanted, tuple(sorted(unlisted))
+
+    def _place_of(self, path: str, folders: Folders) -> Place | None:
+        """Where a folder is, or must be if its disk fails or it is closed to us; None: nowhere."""
+        try:
+            return folders.at(path).place
+        except (FileNotFoundError, NotADirectoryError, SeedError):
+            return None
+        except OSError:
+            pass  # the catalog has what was in it
+        for above in Path(path).parents:
+            try:
+                place = self.places.known(above).place
+            except OSError:
+                continue
+            except SeedError:
+                return None
+            rest = Path(path).relative_to(above)
+            return Place(place.device_id, join(place.relpath, str(rest)))
+        return None
 
     def unmanaged(self) -> tuple[Unmanaged, ...]:
         found = []
@@ -342,6 +374,13 @@ class Report:
 
 def _pairs(candidate: Candidate) -> list[tuple[PayloadLine, PayloadLine]]:
     return [(a, b) for a in candidate.payloads for b in candidate.payloads if a is not b]
+
+
+def _never_whole(client: ClientState) -> str:
+    if client.synced_at is not None:
+        return f"{client.client} was read at {client.synced_at}"
+    why = f": {client.unread} could not be read ({client.why})" if client.unread else ""
+    return f"the torrents of {client.client} were never all read{why}"
 
 
 def _is_younger(first_seen_at: str, before: datetime) -> bool:

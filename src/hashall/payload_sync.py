@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from hashall import payload as identity
-from hashall.catalog.inventory import Known
+from hashall.catalog.inventory import NOT_READ, Known
 from hashall.folders import Folders, changed_since
 from hashall.hash_missing import HashedMembers, hash_missing
 from hashall.model import MAIN_CLIENT, key_of
@@ -55,7 +55,9 @@ __all__ = [
 AT_ONCE = 2000  # torrents in one transaction: what was read before an interruption is kept
 TOGETHER = 100  # of these, written with the same few statements
 # Nothing tells when these are over: no folder changes its mtime.
-_LOOKED_AT_EACH_TIME = ("wrong size", "unknown filesystem", "its files lie on more")
+_LOOKED_AT_EACH_TIME = (
+    *("wrong size", "unknown filesystem", "its files lie on more", "unreadable on disk"),
+)
 _MAY_BE_RENAMED = ("missing on disk", "wrong size", "path map")
 
 
@@ -272,7 +274,7 @@ class _Sync:
         known = self.known.get(found.torrent_id)
         if known is not None:
             # It stays where it was known to be, which is the safe side for its group.
-            self.places.catalog.inventory.doubt(known.instance_id, f"not read: {why.brief}")
+            self.places.catalog.inventory.doubt(known.instance_id, f"{NOT_READ} {why.brief}")
         self._step()
 
     # -- writing

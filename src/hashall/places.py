@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hashall.catalog import Catalog
 from hashall.model import Device, Place, RelPath
 from hashall.pathing import Located, MountTable
-from seedkeep.errors import Misused, SeedError
+from seedkeep.errors import Misused
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class Spot:
     @property
     def abspath(self) -> Path:
         return Path(self.located.abspath)
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A filesystem that is not mounted where it was."""
+
+    device: Device
+    was_at: str
+    is_at: tuple[str, ...]  # mount points; empty: it is not mounted at all
 
 
 @dataclass
@@ -78,24 +88,43 @@ class Places:
 
     def mount_points_of(self, fs_key: str) -> tuple[str, ...]:
         """Mount points that show this filesystem here and now, sorted."""
-        found = set()
-        for mount in self.mounts.mounts:
-            try:
-                located = self.mounts.locate(mount.mount_point)
-            except (OSError, SeedError):
-                continue  # not ours to read, or hidden below another mount
-            if located.identity.fs_key == fs_key and located.mount_point == mount.mount_point:
-                found.add(mount.mount_point)
-        return tuple(sorted(found))
+        return self.mounts.mount_points_of(fs_key)
 
-    def missing_mount_at(self, path: Path) -> Device | None:
-        """What was last seen mounted at `path` or above it, where no mount is now."""
+    def missed_at(self, path: Path) -> Missed | None:
+        """What was last seen mounted at `path` or above it, where nothing is mounted now."""
+        devices = self.catalog.devices
         now = {mount.mount_point for mount in self.mounts.mounts}
-        above = {str(path), *map(str, path.parents)} - now
-        for device in self.catalog.devices.all():
-            if above.intersection(self.catalog.devices.mount_points(device.device_id)[:1]):
-                return device
+        for folder in map(str, (path, *path.parents)):
+            if folder in now:
+                return None
+            device = devices.last_mounted_at(folder)
+            if device is not None and folder in devices.mount_points(device.device_id)[:1]:
+                return Missed(device, folder, self._shown_at(device))
         return None
+
+    def _shown_at(self, device: Device) -> tuple[str, ...]:
+        points = self.mount_points_of(device.fs_key)
+        if points:
+            return points
+        top = self.abspath_on(device, "")  # a subvolume below the mount point of another
+        return () if top is None else (str(top),)
+
+    def silence_of(self, device: Device) -> str:
+        """Why a filesystem cannot be told that is mounted all the same; "" where that is not so.
+
+        Some answer every question with an error when their disk is gone, also the one for an id.
+        """
+        for point in self.catalog.devices.mount_points(device.device_id)[:1]:
+            here = [mount for mount in self.mounts.mounts if mount.mount_point == point]
+            if not here or here[-1].fs_type != device.fs_type:
+                continue
+            try:
+                os.stat(point)
+            except PermissionError:
+                continue
+            except OSError as why:
+                return why.strerror or str(why)
+        return ""
 
     def shown(self, device_id: int, path: RelPath) -> str:
         """A place in words: its absolute path, or device and path when no mount shows it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hashall.hashing import FileStamp
 from hashall.payload import Layout, layout_of
+from hashall.presence import may_lie_at, why_unseen
 from seedkeep.torrent_client import Torrent, TorrentFile
 
 INCOMPLETE_SUFFIX = ".!qB"  # behind the name of a file that has begun, if the client is set so
@@ -69,6 +70,7 @@ class WantedFile:
     relpath: str  # below the payload root
     size: int  # bytes, as the torrent says
     stamp: FileStamp | None  # None: missing, or no regular file
+    unseen: str = ""  # why nobody can say whether it is missing: its disk fails, or is closed to us
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Mapped:
     root_name: str  # "" without a root folder
     files: tuple[WantedFile, ...]
     refused: str | None = None  # why its file list was not even looked at
-    unwanted: tuple[str, ...] = ()  # on disk, of files that it does not want
+    unwanted: tuple[str, ...] = ()  # on disk, or not to be told, of files that it does not want
     listed: tuple[TorrentFile, ...] = ()  # everything that the client lists
     download_path: Path | None = None  # ours, for unfinished data
     unmapped: bool = False  # not even its save path is there: the path map may lack a pair
@@ -108,6 +110,9 @@ class Mapped:
     def _problem_on_disk(self) -> str | None:
         if not self.files:
             return "empty: the torrent wants no file"
+        unseen = [file for file in self.files if file.unseen]
+        if unseen:
+            return f"unreadable on disk: {_some([f.name for f in unseen])}: {unseen[0].unseen}"
         if self.unmapped:
             return (
                 f"path map not proved: the client has it in {self.torrent.save_path!r},"
@@ -131,7 +136,7 @@ def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMa
     top = f"{str(save_path).rstrip('/')}/"
     wanted = tuple(
         [
-            WantedFile(file.name, relpath, file.size, stamp_at(top + file.name))
+            _wanted(file, relpath, top + file.name)
             for file, relpath in zip(files, layout.relpaths, strict=True)
             if file.wanted
         ]
@@ -141,8 +146,9 @@ def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMa
         for file in files
         if not file.wanted
         for name in _names_on_disk(file.name)
-        if os.path.lexists(top + name)
+        if may_lie_at(top + name)
     )
+    nowhere = all(file.stamp is None and not file.unseen for file in wanted)
     return Mapped(
         torrent,
         save_path,
@@ -151,7 +157,7 @@ def map_torrent(torrent: Torrent, files: Sequence[TorrentFile], path_map: PathMa
         unwanted=lying,
         listed=tuple(files),
         download_path=path_map.to_ours(torrent.download_path) if torrent.download_path else None,
-        unmapped=all(file.stamp is None for file in wanted) and not save_path.is_dir(),
+        unmapped=nowhere and not os.path.isdir(save_path),
     )
 
 
@@ -160,6 +166,12 @@ def _names_on_disk(name: str) -> tuple[str, ...]:
     folder, slash, base = name.rpartition("/")
     aside = f"{folder}{slash}{UNWANTED_FOLDER}/{base}"
     return (name, name + INCOMPLETE_SUFFIX, aside, aside + INCOMPLETE_SUFFIX)
+
+
+def _wanted(file: TorrentFile, relpath: str, path: str) -> WantedFile:
+    stamp = stamp_at(path)
+    unseen = why_unseen(path) if stamp is None else ""
+    return WantedFile(file.name, relpath, file.size, stamp, unseen)
 
 
 def stamp_at(path: str | Path) -> FileStamp | None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+from hashall.catalog.inventory import ClientState
+from hashall.catalog.scans import MOST_AHEAD
 from hashall.render_scan import short_list as _list
 from hashall.views import DeviceView, StatusView
 from seedkeep import clock
 from seedkeep.progress import Progress
-from seedkeep.text import table
+from seedkeep.text import printable, table
 from seedkeep.units import format_duration, format_size
 
 # Up to this age, how exactly it is told.
@@ -67,6 +69,7 @@ def status(view: StatusView) -> str:
         f"files     {sum(device.names for device in view.devices)}"
         f" ({format_size(sum(device.bytes for device in view.devices))})",
         f"torrents  {view.torrents}, {view.torrents_with_problems} with problems",
+        *(f"synced    {_synced(client)}" for client in view.clients),
         f"payloads  {view.payloads}, {view.incomplete_payloads} need a scan",
         "",
         table(("DEVICE", "SCANNED", "GAPS", "ROOT"), rows, "rlr"),
@@ -77,6 +80,16 @@ def status(view: StatusView) -> str:
         for run in view.open_runs
     ]
     return "\n".join(lines)
+
+
+def _synced(client: ClientState) -> str:
+    when = None if client.synced_at is None else clock.parse_iso(client.synced_at)
+    text = f"{client.client}, all torrents: {age(when)}"
+    if not client.unread:
+        return text
+    unread = "1 torrent" if client.unread == 1 else f"{client.unread} torrents"
+    since = "since then " if when else ""
+    return f"{text}; {since}{unread} could not be read ({printable(client.why)})"
 
 
 def _gaps(view: StatusView) -> list[str]:
@@ -92,6 +105,9 @@ def age(moment: datetime | None) -> str:
     """How long ago something ended."""
     if moment is None:
         return "never to its end"
-    passed = max(clock.now() - moment, timedelta(0))
+    passed = clock.now() - moment
+    if passed < -MOST_AHEAD:
+        return "in the future (a wrong clock)"
+    passed = max(passed, timedelta(0))
     step = next((fine for limit, fine in _STEPS if passed < limit), timedelta(hours=1))
     return f"{format_duration(passed - passed % step)} ago" if passed >= step else "just now"

@@ -78,6 +78,7 @@ def _tree(tree: TreeCheck) -> list[str]:
         ("another file has the name:", tree.replaced),
         ("other size or mtime:", tree.changed),
         ("other link count:", tree.linked),
+        ("cannot be looked at:", [f"{path}: {why}" for path, why in tree.unreadable.items()]),
     ):
         if paths:
             lines.append(f"{len(paths)} {title}")

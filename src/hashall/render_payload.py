@@ -18,8 +18,10 @@ from hashall.payload_report import (
 from hashall.payload_sync import SyncResult
 from hashall.payload_verify import Verification
 from hashall.pieces import PieceReport
+from hashall.render import age
 from hashall.render_scan import counted, short_list
 from hashall.views import TorrentView
+from seedkeep import clock
 from seedkeep.text import printable, table
 from seedkeep.units import format_size
 
@@ -32,8 +34,17 @@ def synced(found: Synced) -> str:
 def _client(item: ClientSync, several: bool) -> list[str]:
     title = [f"{item.client}:"] if several else []
     if item.result is None:
-        return [*title, f"not read: {item.error}"]
-    return [*title, *_result(item.result)]
+        return [*title, f"not read: {item.error}", _known_as_of(item)]
+    lines = [*title, *_result(item.result)]
+    return [*lines, _known_as_of(item)] if item.result.unread else lines
+
+
+def _known_as_of(item: ClientSync) -> str:
+    """How old the knowledge is of what did not come."""
+    if item.synced_at is None:
+        return "its torrents were never all read; until then nothing is called an orphan"
+    when = age(clock.parse_iso(item.synced_at))
+    return f"all of its torrents were read last {when} ({item.synced_at}); orphans are told by that"
 
 
 def _result(result: SyncResult) -> list[str]:

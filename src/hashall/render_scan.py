@@ -75,6 +75,7 @@ def scan_summary(summary: ScanSummary) -> str:
         f"{len(summary.unreadable)} could not be read; what is below them is not covered:",
         [f"{path}: {reason}" for path, reason in sorted(summary.unreadable.items())],
     )
+    lines += [f"note: {printable(path)}: {what}" for path, what in sorted(summary.notes.items())]
     lines += short_list(
         f"{len(hashes.changing)} changed while they were read and have no hash; scan again later:",
         sorted(hashes.changing),

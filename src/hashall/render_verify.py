@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
+from hashall.failing_disks import GivenUp
 from hashall.render_scan import counted
 from hashall.verify import Damage, Outcome, Verified
 from seedkeep.progress import Progress
 from seedkeep.text import printable
-from seedkeep.units import format_size
+from seedkeep.units import format_duration, format_size
 
 MOST_LINES = 20
 
@@ -26,6 +28,7 @@ def verified(result: Verified) -> str:
         f"{counted(result.read, 'file')} read ({format_size(result.bytes)}),"
         f" {result.same} as they were, {len(result.damaged)} damaged"
     )
+    lines += [line for lost in result.given_up for line in _given_up(lost)]
     lines += _list("could not be read:", [f"{p}: {why}" for p, why in result.unreadable.items()])
     lines += _list("changed since the scan; run `hashall scan`:", result.changed)
     lines += _list("gone since the scan:", result.gone)
@@ -38,6 +41,16 @@ def verified(result: Verified) -> str:
             " left for another time; the same command goes on"
         )
     return "\n".join(lines)
+
+
+def _given_up(lost: GivenUp) -> Iterator[str]:
+    took = format_duration(timedelta(seconds=round(lost.seconds)))
+    what = "it is mounted and does not answer"
+    if lost.failed:
+        what = f"{counted(lost.failed, 'file')} could not be read, which took {took}"
+    left = f"{counted(lost.left, 'file')} ({format_size(lost.left_bytes)})"
+    yield f"GAVE UP  device {printable(lost.device)}: {what} ({lost.why})"
+    yield f"  {left} not tried: save what matters there first; `dmesg` and `smartctl -a` tell more"
 
 
 def _damage(damage: Damage) -> Iterator[str]:

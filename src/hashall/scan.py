@@ -36,6 +36,7 @@ from hashall.scan_model import (
     ScanSummary,
     WalkPlace,
 )
+from hashall.scan_mounts import tell_missed_mounts
 from hashall.scan_read import BATCH_FILES
 from hashall.scan_work import WalkTask
 from seedkeep import clock
@@ -105,11 +106,7 @@ def scan(
     check_roots(roots)
     with _no_cycle_collector(), large_writes(places.catalog.db):
         summary = _Scan(places, options, progress).run(roots)
-    for root in summary.roots:
-        lost = places.missing_mount_at(Path(root.path))
-        if lost is not None:
-            why = f"device {lost.alias or lost.device_id} was mounted there and is not now"
-            summary.unreadable[root.path] = f"{why}: mount it and scan again"
+    tell_missed_mounts(places, summary)
     return summary
 
 

@@ -66,6 +66,7 @@ class ScanSummary:
     hashes: HashReport = field(default_factory=HashReport)
     skipped: Counter[str] = field(default_factory=Counter)  # reason → names
     unreadable: dict[str, str] = field(default_factory=dict)  # absolute path → reason
+    notes: dict[str, str] = field(default_factory=dict)  # absolute path → what to know of it
     roots: list[ScannedRoot] = field(default_factory=list)
 
     @property

@@ -42,6 +42,7 @@ _name_first = itemgetter(0)
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPE, _FILE, _DIRECTORY, _SYMLINK = 0o170000, 0o100000, 0o040000, 0o120000
 EXCLUDED = "excluded (--exclude)"
+MOST_UNSEEN = 20  # names in one directory; then it counts as unreadable itself
 
 
 class _View(Protocol):
@@ -65,7 +66,8 @@ class _Listing:
     below: RelPath
     files: list[tuple[str, os.stat_result]]
     dirs: list[str]
-    hidden: set[str]  # mounted or excluded: nothing is concluded about what the catalog has there
+    hidden: set[str]  # mounted, excluded or unseen: the catalog keeps what it has there
+    unseen: int = 0  # names of which the disk did not say what they are
 
 
 class Walker:
@@ -138,8 +140,9 @@ class Walker:
                     continue
                 try:
                     seen = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # vanished between listing and stat: as good as never there
+                except OSError as why:
+                    self._leave_unseen(name, why, listing, found)
+                    continue
                 if seen.st_ino > WIDEST:
                     seen = folded(seen)
                 kind = seen.st_mode & _TYPE
@@ -159,6 +162,21 @@ class Walker:
                     word = "symlink" if kind == _SYMLINK else "no regular file"
                     found.skipped[word] += 1
         return listing
+
+    def _leave_unseen(self, name: str, why: OSError, listing: _Listing, found: Findings) -> None:
+        """One damaged inode, or a dead disk that is mounted here, does not hide its neighbours."""
+        path = os.path.join(self._path(listing.below), name)
+        if name in self._mounted.get(self._path(listing.below), ()):
+            found.borders.append(path)  # whatever it says, it is not said of what lies below it
+        elif isinstance(why, FileNotFoundError):
+            return  # vanished between listing and stat: as good as never there
+        elif isinstance(why, PermissionError) or listing.unseen >= MOST_UNSEEN:
+            raise why  # it is the same for every name in this directory
+        else:
+            listing.unseen += 1
+            relpath = self._relpath(join(listing.below, name))
+            found.gaps[relpath] = found.unreadable[path] = str(why.strerror)
+        listing.hidden.add(name)
 
     def _is_barred(
         self, name: str, seen: os.stat_result, listing: _Listing, found: Findings

@@ -18,6 +18,7 @@ from pathlib import Path
 from hashall.catalog.lookups import Lookups
 from hashall.catalog.trees import TreeTable
 from hashall.catalog.verifications import Due, Reading, VerificationTable
+from hashall.failing_disks import FailingDisks, GivenUp, is_of_the_disk
 from hashall.hashing import (
     ChangedWhileReading,
     NotRegular,
@@ -30,7 +31,7 @@ from hashall.model import RelPath
 from hashall.places import Places
 from hashall.shown import ShownPaths
 from seedkeep import clock
-from seedkeep.errors import Misused
+from seedkeep.errors import Misused, SeedError
 from seedkeep.open_databases import is_in_use
 
 SECONDS_PER_COMMIT = 2.0
@@ -54,7 +55,8 @@ class Damage:
     expected: str  # SHA-256
     found: str  # SHA-256
     ctime_moved: bool  # a program may have written it and put its mtime back
-    # Other files that had this content when they were read last, here or by an earlier run.
+    # Other files that had this content when they were read last, here or by an earlier run, and
+    # that no disk failed to give since.
     good_copies: tuple[str, ...]
 
 
@@ -70,6 +72,7 @@ class Verified:
     gone: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  # path → reason
     not_mounted: int = 0
+    given_up: list[GivenUp] = field(default_factory=list)
     left: int = 0  # due, and not read for want of budget
     left_bytes: int = 0
 
@@ -77,7 +80,8 @@ class Verified:
 @dataclass(frozen=True)
 class Options:
     older_than: timedelta | None = None  # only what nobody has read for so long
-    budget: int | None = None  # bytes; at least one file is read
+    # Bytes; at least one file is read.  What a disk does not give counts with its size.
+    budget: int | None = None
     workers: int = 2  # threads
 
 
@@ -90,6 +94,20 @@ class _Answer:
     ctime_moved: bool = False
     reason: str = ""
     taken: int = 0  # bytes that were read
+    seconds: float = 0.0  # since the last byte came
+    failed: bool = False  # the disk did
+
+
+@dataclass
+class _Taken:
+    """What one file gave, and when it gave something last."""
+
+    bytes: int = 0
+    last_at: float = field(default_factory=clock.monotonic)
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+        self.last_at = clock.monotonic()
 
 
 Progress = Callable[[Verified], None]
@@ -107,13 +125,12 @@ def verify(
         OSError: A path is not there.
     """
     shown, result = ShownPaths(places), Verified()
-    work = _Work(places, options, result, progress)
-    due = _reachable(_due(places, paths, options), shown, result)
+    disks = FailingDisks(places, result.given_up)
+    work = _Work(places, options, disks, result, progress)
+    due = _reachable(_due(places, paths, options), shown, disks, result)
     work.run(due)
     result.damaged = work.damages()  # not before: what is read last may have been a copy
-    for one, _ in due:  # what the budget left
-        result.left += 1
-        result.left_bytes += one.size
+    work.count_left(due)
     return result
 
 
@@ -130,7 +147,7 @@ def _due(places: Places, paths: Sequence[Path], options: Options) -> list[Due]:
         for device_id, top in tops
         for due in table.due(device_id, top, read_before=before)
     }
-    return sorted(found.values(), key=lambda due: (due.last_read, due.device_id, due.inode))
+    return sorted(found.values(), key=lambda due: due.turn)
 
 
 def _scanned(places: Places, path: Path) -> tuple[int, RelPath]:
@@ -145,24 +162,34 @@ def _scanned(places: Places, path: Path) -> tuple[int, RelPath]:
 
 
 def _reachable(
-    due: Sequence[Due], shown: ShownPaths, result: Verified
+    due: Sequence[Due], shown: ShownPaths, disks: FailingDisks, result: Verified
 ) -> Iterator[tuple[Due, str]]:
     for one in due:
+        if disks.leaves_out(one.device_id, one.size):
+            continue
         path = shown.abspath(one.device_id, one.path)
-        if path is None:
-            result.not_mounted += 1
-        else:
+        if path is not None:
             yield one, path
+            continue
+        disks.ask(one.device_id)
+        if not disks.leaves_out(one.device_id, one.size):
+            result.not_mounted += 1
 
 
 class _Work:
     def __init__(
-        self, places: Places, options: Options, result: Verified, progress: Progress
+        self,
+        places: Places,
+        options: Options,
+        disks: FailingDisks,
+        result: Verified,
+        progress: Progress,
     ) -> None:
-        self._places, self._options = places, options
+        self._places, self._options, self._disks = places, options, disks
         self._result, self._progress = result, progress
         self._table, self._shown = VerificationTable(places.catalog.db), ShownPaths(places)
         self._unsaved: list[Reading] = []
+        self._not_given: list[Due] = []  # not saved either
         self._damaged: list[_Answer] = []
         self._saved_at = clock.monotonic()
 
@@ -184,29 +211,41 @@ class _Work:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     answer = future.result()
-                    # What cannot be read stays the longest unread: it must not use up the budget.
-                    begun += min(answer.taken - answer.due.size, 0)
+                    if not answer.failed:  # what is gone or changed was not read
+                        begun += min(answer.taken - answer.due.size, 0)
                     self._take(answer)
                 self._save_now_and_then()
                 self._progress(self._result)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-            self._table.put(self._unsaved)
+            self._save()
+
+    def count_left(self, due: Iterator[tuple[Due, str]]) -> None:
+        """What the budget left."""
+        for one, _ in due:
+            self._result.left += 1
+            self._result.left_bytes += one.size
 
     def _may_begin(self, begun: int) -> bool:
         return self._options.budget is None or begun < self._options.budget
 
     def _take(self, answer: _Answer) -> None:
         due, result, path = answer.due, self._result, answer.path
-        if answer.outcome is Outcome.GONE:
+        if answer.outcome is Outcome.GONE and not self._is_on_its_disk(answer):
+            result.not_mounted += 1  # by now
+        elif answer.outcome is Outcome.GONE:
             result.gone.append(path)
         elif answer.outcome is Outcome.CHANGED:
             result.changed.append(path)
         elif answer.outcome is Outcome.UNREADABLE:
             result.unreadable[path] = answer.reason
+            if answer.failed:
+                self._not_given.append(due)
+                self._disks.failed(due.device_id, answer.seconds, answer.reason)
         else:
             same = answer.outcome is Outcome.SAME
+            self._disks.gave(due.device_id)
             result.read += 1
             result.bytes += due.size
             result.same += same
@@ -215,14 +254,32 @@ class _Work:
             if not same:
                 self._damaged.append(answer)
 
+    def _is_on_its_disk(self, answer: _Answer) -> bool:
+        """Whether the filesystem is still mounted where the file was looked for."""
+        device = self._places.catalog.devices.get(answer.due.device_id)
+        for folder in Path(answer.path).parents:
+            try:
+                there = self._places.mounts.locate(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, SeedError):
+                return False
+            return there.identity.fs_key == device.fs_key
+        return False
+
     def damages(self) -> list[Damage]:
         """What was found damaged, each with the copies of which nobody knows that they are too."""
         if not self._damaged:
             return []
-        bad = self._table.damaged()
-        return [self._damage(answer, bad) for answer in self._damaged]
+        bad, lost = self._table.damaged(), self._table.not_given()
+        return [self._damage(answer, bad, lost) for answer in self._damaged]
 
-    def _damage(self, answer: _Answer, bad: Mapping[tuple[int, int, str], str]) -> Damage:
+    def _damage(
+        self,
+        answer: _Answer,
+        bad: Mapping[tuple[int, int, str], str],
+        lost: Mapping[tuple[int, int], str],
+    ) -> Damage:
         due = answer.due
         copies = sorted(
             self._shown.folder(device.device_id, row.folder) + row.name
@@ -230,6 +287,7 @@ class _Work:
             for row in Lookups(self._places.catalog.db, device.device_id).by_hash(due.sha256)
             if (device.device_id, row.inode) != (due.device_id, due.inode)
             and bad.get((device.device_id, row.inode, due.sha256), "") < (row.hashed_at or "")
+            and lost.get((device.device_id, row.inode), "") < (row.hashed_at or "")
         )
         return Damage(
             path=answer.path,
@@ -242,16 +300,21 @@ class _Work:
 
     def _save_now_and_then(self) -> None:
         if clock.monotonic() - self._saved_at >= SECONDS_PER_COMMIT:
-            self._table.put(self._unsaved)
-            self._unsaved.clear()
+            self._save()
             self._saved_at = clock.monotonic()
+
+    def _save(self) -> None:
+        self._table.put(self._unsaved)
+        self._table.put_not_given(self._not_given)
+        self._unsaved.clear()
+        self._not_given.clear()
 
 
 def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
     """Compare one file with its hash.  A difference is read a second time before it is believed."""
     if is_in_use(path):  # a row of a scan that did not leave the catalog out yet
         return _Answer(due, path, Outcome.CHANGED)
-    taken = [0]
+    taken, failed = _Taken(), False
     try:
         fd = open_regular(path)
         try:
@@ -263,11 +326,13 @@ def read_again(due: Due, path: str, stop: Callable[[], bool]) -> _Answer:
     except (NotRegular, ChangedWhileReading):
         answer = _Answer(due, path, Outcome.CHANGED)
     except OSError as why:
+        failed = is_of_the_disk(why)
         answer = _Answer(due, path, Outcome.UNREADABLE, reason=str(why.strerror))
-    return replace(answer, taken=sum(taken))
+    seconds = clock.monotonic() - taken.last_at
+    return replace(answer, taken=taken.bytes, seconds=seconds, failed=failed)
 
 
-def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool], taken: list[int]) -> _Answer:
+def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool], taken: _Taken) -> _Answer:
     seen = os.fstat(fd)
     if (inode_of(seen), seen.st_size, seen.st_mtime_ns) != (due.inode, due.size, due.mtime_ns):
         return _Answer(due, path, Outcome.CHANGED)
@@ -280,8 +345,8 @@ def _compared(due: Due, path: str, fd: int, stop: Callable[[], bool], taken: lis
     return _Answer(due, path, outcome, found, ctime_moved=moved)
 
 
-def _read(fd: int, path: str, stop: Callable[[], bool], taken: list[int]) -> str:
+def _read(fd: int, path: str, stop: Callable[[], bool], taken: _Taken) -> str:
     """`taken` gets the bytes of each block."""
     os.lseek(fd, 0, os.SEEK_SET)
     forget_cached(fd)
-    return hash_descriptor(fd, path, stop=stop, progress=taken.append).sha256
+    return hash_descriptor(fd, path, stop=stop, progress=taken.add).sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hashall.catalog.inventory import ClientState
 from hashall.catalog.scans import Coverage
 from hashall.model import Device, Payload, TorrentInstance
 
@@ -34,6 +35,7 @@ class StatusView:
     payloads: int
     incomplete_payloads: int
     torrents_with_problems: int
+    clients: tuple[ClientState, ...]  # how old the knowledge of each is
     open_runs: tuple[int, ...]
 
 

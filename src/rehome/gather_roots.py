@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from hashall.catalog.scans import is_at_or_below
+from hashall.catalog.scans import MOST_AHEAD, is_at_or_below
 from hashall.model import Place
 from rehome.config import Layout
 from rehome.domain import Domain, find_root
@@ -17,6 +17,9 @@ from rehome.model import Direction
 from seedkeep import clock
 from seedkeep.errors import SeedError
 from seedkeep.units import format_duration
+
+# Why a root counts as not scanned, with the paths for each reason: the root, or gaps in it.
+Lacks = Mapping[str, Sequence[str]]
 
 
 @dataclass
@@ -105,12 +108,17 @@ class Roots:
     # -- scans
 
     def uncovered(self, devices: tuple[int, ...]) -> tuple[tuple[str, str], ...]:
-        """Seeding and library roots on these filesystems that no recent scan covers, and why."""
+        """Seeding and library roots on these filesystems that no recent scan covers, and why.
+
+        Of what a scan could not read in a root the first place is named and the others counted:
+        every group has this among its facts.
+        """
         if devices not in self._uncovered:
-            self._uncovered[devices] = tuple(self._find_uncovered(devices))
+            self._uncovered[devices] = tuple(map(_first_of, self.lacks(devices)))
         return self._uncovered[devices]
 
-    def _find_uncovered(self, devices: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    def lacks(self, devices: tuple[int, ...]) -> Iterator[Lacks]:
+        """The same, for each of these roots with all that is missing in it."""
         oldest = clock.now() - self.layout.max_scan_age
         places, scans = self.look.places, self.look.catalog.scans
         target_root = self.layout.target_root(self.direction)
@@ -122,13 +130,18 @@ class Roots:
                 continue
             coverage = scans.coverage(place.device_id, place.relpath)
             if coverage.completed_at is None:
-                yield root, "this root was never scanned to its end"
+                yield {"this root was never scanned to its end": [root]}
             elif coverage.completed_at < oldest:
                 age = format_duration(self.layout.max_scan_age)
-                yield root, f"the last scan of this root is older than {age}"
+                yield {f"the last scan of this root is older than {age}": [root]}
+            elif coverage.completed_at > clock.now() + MOST_AHEAD:
+                yield {"the last scan of this root is dated in the future: set the clock": [root]}
             elif coverage.gaps:
-                path, reason = coverage.gaps[0]
-                yield places.shown(place.device_id, path), f"the last scan met: {reason}"
+                found: dict[str, list[str]] = {}
+                for path, reason in coverage.gaps:
+                    why = f"the last scan met: {reason}"
+                    found.setdefault(why, []).append(places.shown(place.device_id, path))
+                yield found
 
     def _all_roots(self) -> Iterator[tuple[str, Place]]:
         """The source's root and libraries, and what is mounted below each: all may hold our
@@ -173,6 +186,14 @@ class Roots:
                 if way is not None and way.parts:  # one to all that seeds uses none of it
                     found.setdefault(place, []).append(link)
         return found
+
+
+def _first_of(lacks: Lacks) -> tuple[str, str]:
+    """The first path of a root's lacks, and why it counts as not scanned."""
+    why, paths = next(iter(lacks.items()))
+    more = sum(map(len, lacks.values())) - 1
+    also = f" (`rehome config check` has {more} more in this root)" if more else ""
+    return paths[0], f"{why}{also}"
 
 
 def _symlinks_below(root: str, without: set[str]) -> Iterator[str]:

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hashall.hashing import FileStamp
+from hashall.presence import lies_at, may_lie_at
 from hashall.qbittorrent import stamp_at
 
-
-def lies_at(path: str | Path) -> bool:
-    """False only where there surely is nothing; a disk that fails raises `OSError`."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def may_lie_at(path: str | Path) -> bool:
-    """The same, but True where nobody can say."""
-    try:
-        return lies_at(path)
-    except OSError:
-        return True
+__all__ = ["lies_at", "may_lie_at", "regular_at"]
 
 
 def regular_at(path: str | Path) -> FileStamp | None:

@@ -292,7 +292,7 @@ def _seed_error(why: apsw.Error, path: Path, connection: apsw.Connection | None)
         return DatabaseError(
             f"cannot open or write {path}",
             detail=detail,
-            hint="check owner and permissions of the file and of its folder",
+            hint="check owner and permissions of file and folder; is the disk read-only now?",
         )
     return DatabaseError(f"{path}: the database failed", detail=detail)
 

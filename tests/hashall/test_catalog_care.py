@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.catalog_lab import CatalogLab
@@ -317,3 +319,22 @@ def test_what_changed_on_the_disk_since_the_scan_is_listed(full: CatalogLab) -> 
     text = render_database.check(catalog_care.DatabaseCheck(full.db_path, (), tree))
     assert "1 other size or mtime:\n" in text
     assert text.endswith("run `hashall scan` on the folders that changed")
+
+
+def test_a_name_that_the_disk_does_not_show_is_not_called_missing(
+    full: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = str(full.root / "seeds/Film/film.mkv")
+    real = os.lstat
+
+    def lstat(path: Any, **rest: Any) -> os.stat_result:
+        if path == lost:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, **rest)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    tree = catalog_care.check_tree(full.places())
+    assert (tree.missing, tree.unreadable) == ([], {lost: "Input/output error"})
+    assert tree.differing == 0
+    text = render_database.check(catalog_care.DatabaseCheck(full.db_path, (), tree))
+    assert f"1 cannot be looked at:\n  {lost}: Input/output error\n" in text

@@ -158,3 +158,10 @@ parts = st.lists(st.sampled_from(["a", "b", "ab", "."]), max_size=3)
 @given(path=parts, root=parts)
 def test_below_means_whole_parts(path: list[str], root: list[str]) -> None:
     assert is_at_or_below("/".join(path), "/".join(root)) == (path[: len(root)] == root)
+
+
+def test_a_scan_that_a_wrong_clock_dated_in_the_future_hides_no_later_one(scans: ScanTable) -> None:
+    ahead = scanned(scans, "", at=24 * 3650)
+    part = scanned(scans, "films")
+    assert completed(scans, "films/x") == part
+    assert completed(scans, "books") == ahead  # who looks at ages sees that it cannot be

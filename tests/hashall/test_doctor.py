@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.catalog_lab import CatalogLab
@@ -21,12 +22,14 @@ from tests.support.filesystems import (
     lab_folder,
     mounted,
     run,
+    shut_down,
     tmpfs,
     xfs,
     zfs_pool,
 )
 
 from hashall import doctor, fsops_probe
+from hashall.catalog.inventory import ClientState
 from hashall.doctor import CatalogFacts, Facts, PairFacts, RootFacts
 from hashall.doctor_rules import judge
 from hashall.fsops_probe import LinkResult, ProbeFile
@@ -364,3 +367,49 @@ def test_the_facts_of_a_catalog(lab: CatalogLab) -> None:
         lab.folder / "deep/none.db", None, Misused("there is none", hint="scan")
     )
     assert (missing.exists, missing.error, missing.hint) == (False, "there is none", "scan")
+
+
+# -- disks and clients that fail
+
+
+@pytest.mark.parametrize("make", [ext4, xfs])
+def test_a_disk_that_is_gone_is_a_problem_and_not_a_filesystem_without_links(
+    lab: CatalogLab, make: Callable[..., Any]
+) -> None:
+    with lab_folder() as folder, make(folder, name="disk") as disk:
+        (disk / "a").write_bytes(b"a")
+        lab.scan(disk)
+        shut_down(disk)
+        report = judge(doctor.gather(CATALOG, doctor.roots_to_probe(lab.places(), []), probe=True))
+        named = judge(doctor.gather(CATALOG, [disk], probe=True))
+    for found in (report, named):
+        assert not found.healthy
+        assert "Input/output error" in said(found, Level.PROBLEM)
+    assert "save what matters from it first" in said(report, Level.PROBLEM)
+    assert said(report, Level.WARNING) == ""
+
+
+READ = ClientState("main", "2026-11-20T23:00:00Z", 40, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({}, Level.OK, "all of its torrents were read last at 2026-11-20T23:00:00Z"),
+        ({"synced_at": "2026-11-01T00:00:00Z"}, Level.WARNING, "at 2026-11-01T00:00:00Z | run"),
+        ({"synced_at": "2037-01-01T00:00:00Z"}, Level.WARNING, "at 2037-01-01T00:00:00Z | set"),
+        ({"synced_at": None}, Level.WARNING, "never all read | run `hashall payload sync`"),
+        (
+            {"unread": 2, "why": "no list"},
+            Level.WARNING,
+            "at 2026-11-20T23:00:00Z; 2 of 40 cannot be read: no list | `hashall payload sync`",
+        ),
+    ],
+)
+def test_how_old_the_knowledge_of_a_client_is(
+    changes: dict[str, object], level: Level, words: str
+) -> None:
+    client = replace(READ, **changes)  # type: ignore[arg-type]
+    report = judged(root("/srv/stash"), catalog=replace(CATALOG, clients=(client,)))
+    assert words in said(report, level)
+    assert report.healthy

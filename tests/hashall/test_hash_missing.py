@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 import time
@@ -76,3 +78,19 @@ def test_ctrl_c_does_not_wait_for_the_end_of_a_large_file(
             hash_missing.hash_missing(lab.places(), paths)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_member_that_the_disk_does_not_show_is_told_with_the_words_of_the_system(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = lab.write("lost")
+    real = os.lstat
+
+    def lstat(path: Any, **rest: Any) -> os.stat_result:
+        if os.fspath(path) == str(lost):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, **rest)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    done = hash_missing.hash_missing(lab.places(), [lost])
+    assert done.failed == ((str(lost), "Input/output error"),)

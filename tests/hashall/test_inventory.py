@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.filesystems import as_nobody, lab_folder
 from tests.support.listed_client import a_file, a_torrent
 
 from hashall.payload import UnsafeName
@@ -196,3 +198,67 @@ def test_an_unsafe_name_is_refused_even_where_the_file_is_unwanted(
 ) -> None:
     with pytest.raises(UnsafeName):
         mapped(tmp_path, {"a": b"a"}, [a_file("a", 1), a_file("../x", wanted=wanted)])
+
+
+# -- a disk that fails
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, code: int = errno.EIO) -> None:
+    """Whoever looks at a file of this name is told that the disk failed."""
+    real = os.lstat
+
+    def lstat(path: Any, **rest: Any) -> os.stat_result:
+        if os.fspath(path).endswith(name):
+            raise OSError(code, os.strerror(code), os.fspath(path))
+        return real(path, **rest)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_file_that_the_disk_does_not_show_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    failing(monkeypatch, "b.srt", code)
+    found = mapped(tmp_path, {"Film/a.mkv": b"a", "Film/b.srt": b"b"})
+
+    assert found.problem == f"unreadable on disk: 'Film/b.srt': {os.strerror(code)}"
+    assert not found.unmapped
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_an_unwanted_file_that_the_disk_does_not_show_counts_as_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """The client would move it along, or remove it, where it is."""
+    failing(monkeypatch, "b.mkv.!qB", code)
+    listed = [a_file("Film/a.mkv", 1), a_file("Film/b.mkv", 9, wanted=False)]
+    found = mapped(tmp_path, {"Film/a.mkv": b"a"}, listed)
+
+    assert found.unwanted == ("Film/b.mkv.!qB", "Film/.unwanted/b.mkv.!qB")
+
+
+def test_an_unwanted_file_whose_unfinished_name_is_too_long_for_a_disk_is_not_there(
+    tmp_path: Path,
+) -> None:
+    listed = [a_file("Film/a.mkv", 1), a_file(f"Film/{'n' * 253}", 9, wanted=False)]
+    assert mapped(tmp_path, {"Film/a.mkv": b"a"}, listed).unwanted == ()
+
+
+@pytest.mark.root
+def test_a_save_path_that_this_user_may_not_enter_is_a_problem_of_its_torrent() -> None:
+    with lab_folder() as folder:
+        folder.chmod(0o755)
+        closed = folder / "closed"
+        (closed / "seeds").mkdir(parents=True)
+        (closed / "seeds/film.mkv").write_bytes(b"f")
+        closed.chmod(0o700)
+        with as_nobody():
+            found = map_torrent(
+                a_torrent(save_path=closed / "seeds"), [a_file("film.mkv", 1)], NO_MAP
+            )
+            nothing_wanted = map_torrent(
+                a_torrent(save_path=closed / "seeds"), [a_file("x", 1, wanted=False)], NO_MAP
+            )
+    assert found.problem == "unreadable on disk: 'film.mkv': Permission denied"
+    assert nothing_wanted.problem == "empty: the torrent wants no file"

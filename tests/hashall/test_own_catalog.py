@@ -62,7 +62,7 @@ def test_verify_leaves_the_catalog_out_as_well(lab: CatalogLab) -> None:
         lab.db.execute("CREATE TABLE ours (number INTEGER)")
         seen = path.stat()
         stamp = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-        due = Due(1, *stamp, "ab" * 32, "", "", path.name)
+        due = Due(1, *stamp, "ab" * 32, "", "", "", path.name)
         assert read_again(due, str(path), lambda: False).outcome is Outcome.CHANGED
         assert _another_writes(lab) == "kept out"
 

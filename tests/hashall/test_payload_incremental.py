@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,28 @@ def test_two_clients_share_one_catalog_and_groups_span_them(library: Watched) ->
     assert library.sync().forgotten == 1  # from the main client only
     assert library.catalog.payloads.instance(film) is None
     assert library.catalog.payloads.instance(f"{film}@second") is not None
+
+
+def test_a_disk_that_failed_during_a_sync_and_is_well_again_is_looked_at_without_a_word(
+    library: Watched, film: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No folder changes by that, and the folders above were not even to be seen."""
+    real = {"lstat": os.lstat, "stat": os.stat}
+
+    def broken(name: str) -> Callable[..., os.stat_result]:
+        def look(path: Any, **rest: Any) -> os.stat_result:
+            if isinstance(path, str | Path) and str(library.root / "seeds") in str(path):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return real[name](path, **rest)
+
+        return look
+
+    with monkeypatch.context() as patch:
+        for name in real:
+            patch.setattr(os, name, broken(name))
+        library.again()
+    assert str(library.problem_of(film)).startswith("unreadable on disk: 'Film/film.mkv'")
+
+    library.again()
+    assert library.problem_of(film) is None
+    assert library.payload_of(film).payload_hash is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.support.simulated import SimulatedClient
 from tests.support.torrents import make_torrent
 
 from hashall import payload_report, render_payload
+from hashall.app import App
 from hashall.catalog.verifications import Reading, VerificationTable
 from hashall.cli import cli
 from hashall.payload_compare import components, subsets
@@ -264,6 +267,29 @@ def test_torrents_that_are_not_where_the_client_has_them_are_told_with_the_orpha
     assert "is the path map complete?" in render_payload.orphans(found)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+def test_what_a_torrent_has_in_a_folder_that_cannot_be_looked_at_is_no_orphan(
+    library: Sides, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    film = library.seed("Film", FILM)
+    library.look()
+    closed, real = str(library.stash / "Film"), {"lstat": os.lstat, "stat": os.stat}
+
+    def broken(name: str) -> Callable[..., os.stat_result]:
+        def look(path: Any, **rest: Any) -> os.stat_result:
+            if isinstance(path, str | Path) and str(path).startswith(closed):
+                raise OSError(code, os.strerror(code), str(path))
+            return real[name](path, **rest)
+
+        return look
+
+    for name in real:
+        monkeypatch.setattr(os, name, broken(name))
+    library.sync(full=True)
+    found = library.report().orphans(timedelta(0), 10)
+    assert (found.files, found.elsewhere) == ((), (film,))
+
+
 def test_the_unmanaged_are_told_with_reasons(library: Sides) -> None:
     library.seed("Film", FILM)
     library.seed("Else", {"Else/x": b"else"}, below="not a root")
@@ -479,3 +505,84 @@ def test_all_configured_clients_are_synced_and_one_that_is_down_is_told(
         assert "qbittorrent.instances has: main, second" in capsys.readouterr().err
         words = ["payload", "sync", "--instance", "second", *base]
         assert console.run(cli, words, "hashall") == 5
+
+
+# -- a client that cannot be read to its end, for good
+
+
+def unreadable(library: Sides, *torrents: str) -> None:
+    """Have the lists of these torrents not come from now on."""
+    usual = library.client.file_lists
+
+    def failing(ids: Collection[str]) -> Iterator[FileList]:
+        for one in usual(ids):
+            lost = one.torrent_id in torrents
+            yield FileList(one.torrent_id, error=Unreachable("no list")) if lost else one
+
+    library.client.file_lists = failing  # type: ignore[method-assign]
+
+
+def test_a_client_with_an_unreadable_list_tells_since_when_the_knowledge_is_old_and_why(
+    library: Sides, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = library.seed("Film", FILM)
+    library.seed("Other", {"Other/o.mkv": b"o"})
+    library.look()
+    unreadable(library, film)
+    monkeypatch.setattr(App, "client", lambda _: library.client)
+    later = clock.now() + timedelta(days=3)
+
+    def said(*words: str) -> tuple[int, str]:
+        with clock.using(now=lambda: later):
+            code = console.run(cli, [*words, "--db", str(library.db_path)], "hashall")
+        return code, capsys.readouterr().out
+
+    (client,) = library.catalog.inventory.clients()
+    assert said("status")[1].count("main, all torrents: 3d ago\n") == 1
+    code, text = said("payload", "sync", "--full")
+    assert code == 4
+    assert f"all of its torrents were read last 3d ago ({client.synced_at})" in text
+    (after,) = library.catalog.inventory.clients()
+    assert after == replace(client, unread=1, why="no list")
+    why = "main, all torrents: 3d ago; since then 1 torrent could not be read (no list)\n"
+    assert why in said("status")[1]
+    _, text = said("doctor", "--no-probe")
+    assert f"all of its torrents were read last at {client.synced_at}; 1 of 2 cannot" in text
+
+
+def test_a_sync_that_a_wrong_clock_dated_in_the_future_calls_nothing_an_orphan(
+    library: Sides,
+) -> None:
+    """What came since would look as old as it, and no torrent of it is known."""
+    library.seed("Film", FILM)
+    with clock.using(now=lambda: datetime(2037, 1, 1, tzinfo=UTC)):
+        library.look()
+    library.seed("Other", {"Other/o.mkv": b"o"})
+    library.scan(library.root, library.pool)
+    with (
+        clock.using(now=lambda: datetime(2036, 1, 1, tzinfo=UTC)),
+        pytest.raises(Misused, match="dated in the future") as caught,
+    ):
+        library.report().orphans(timedelta(0), 10)
+    assert "set the clock" in caught.value.hint
+    library.sync(full=True)
+    later = clock.now() + timedelta(days=1)
+    with clock.using(now=lambda: later):
+        assert library.report().orphans(timedelta(0), 10).files == ()
+
+
+def test_a_client_that_was_never_read_to_its_end_is_named_where_orphans_are_asked_for(
+    library: Sides,
+) -> None:
+    """The hint alone, to sync, would send a person round in circles."""
+    library.seed("Film", FILM)
+    library.seed("Other", {"Other/o.mkv": b"o"})
+    library.scan(library.root, library.pool)
+    library.sync(limit=1)
+    (known,) = library.catalog.payloads.instances()
+    unreadable(library, known.torrent_id)
+    assert library.sync(full=True).unread
+    with pytest.raises(Misused) as caught:
+        library.report().orphans(timedelta(0), 10)
+    expected = "the torrents of main were never all read: 1 could not be read (no list)"
+    assert caught.value.detail == expected

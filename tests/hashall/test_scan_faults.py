@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from tests.support.filesystems import (
     image,
     lab_folder,
     mounted,
+    run,
+    shut_down,
     tmpfs,
+    xfs,
     zfs_pool,
 )
 
@@ -395,3 +400,77 @@ def indexes(lab: CatalogLab) -> set[str]:
 
 def inodes(lab: CatalogLab) -> set[int]:
     return {row[0] for row in lab.db.tuples("SELECT inode FROM inodes_1")}
+
+
+# -- disks that fail in places
+
+
+@pytest.mark.root
+def test_one_damaged_inode_hides_none_of_its_neighbours(mounts: CatalogLab) -> None:
+    lab = mounts
+    disk, point = image(lab.folder, "ext4", "32M"), lab.folder / "disk"
+    with mounted(disk, point, options="loop"):
+        for name in ("a", "bad", "folder/film", "z"):
+            settle(file_in((point / name).parent, Path(name).name))
+        assert lab.scan(point).added == 4
+    run("debugfs", "-w", "-R", "set_inode_field /bad extra_isize 0xfff0", disk)
+    with mounted(disk, point, options="loop"):
+        settle(file_in(point / "folder", "new"))
+        summary = lab.scan(point)
+        assert summary.unreadable == {str(point / "bad"): "Structure needs cleaning"}
+        assert (summary.added, summary.deleted) == (1, 0)
+        assert set(lab.known(point)) == {"a", "bad", "folder/film", "folder/new", "z"}
+        spot = lab.spot(point)
+        coverage = lab.catalog.scans.coverage(spot.device.device_id, "")
+        assert coverage.gaps == (("bad", "Structure needs cleaning"),)
+
+
+@pytest.mark.root
+def test_a_dead_disk_that_is_mounted_below_blinds_no_scan_of_what_is_around_it(
+    mounts: CatalogLab,
+) -> None:
+    lab = mounts
+    with xfs(lab.root, name="nested") as nested:
+        lab.write("film")
+        (lab.root / "folder").mkdir()
+        shut_down(nested)
+        summary = lab.scan(exclude=("*.img",))
+    why = "mounted here, and not to be read: Input/output error"
+    assert summary.unreadable == {str(nested): why}
+    assert set(lab.known()) == {"film"}
+
+
+class _Without:
+    """A listing in which nobody can say what this name is, and the system says it is not there."""
+
+    def __init__(self, entries: Any, name: str) -> None:
+        self._entries, self._name = entries, name
+
+    def __enter__(self) -> Any:
+        for entry in self._entries:
+            yield _Absent(entry.name) if entry.name == self._name else entry
+
+    def __exit__(self, *_: object) -> None:
+        self._entries.close()
+
+
+@dataclass
+class _Absent:
+    name: str
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+@pytest.mark.root
+def test_what_lies_below_a_mount_that_says_it_is_not_there_is_not_gone(
+    mounts: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program behind a filesystem may say so of its top."""
+    lab, real = mounts, os.scandir
+    lab.write("nested/below")
+    lab.scan()
+    with tmpfs(lab.root / "nested"):
+        monkeypatch.setattr(os, "scandir", lambda fd: _Without(real(fd), "nested"))
+        assert lab.scan(workers=1).deleted == 0
+    assert set(lab.known()) == {"nested/below"}

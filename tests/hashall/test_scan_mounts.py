@@ -11,10 +11,21 @@ from typing import Any
 import pytest
 from tests.support.catalog_lab import CatalogLab, on_disk, start_hashall
 from tests.support.catalog_lab import ended as end_of
-from tests.support.filesystems import as_nobody, bind, file_in, lab_folder, run, tmpfs, unmount
+from tests.support.filesystems import (
+    as_nobody,
+    bind,
+    file_in,
+    image,
+    lab_folder,
+    mounted,
+    run,
+    tmpfs,
+    unmount,
+)
 
 from hashall.pathing import MountTable, UnknownFilesystem
-from hashall.scan import ScannedRoot
+from hashall.render_scan import scan_summary
+from hashall.scan import ScannedRoot, ScanState
 
 pytestmark = pytest.mark.root
 
@@ -52,6 +63,77 @@ def test_a_disk_that_is_mounted_elsewhere_by_now_is_not_missed(lab: CatalogLab) 
         unmount(lab.root / "old")
         lab.scan(lab.root / "new")
         assert lab.scan(lab.root / "old").unreadable == {}
+
+
+def test_a_disk_that_is_mounted_elsewhere_and_was_not_scanned_there_is_not_called_missing(
+    lab: CatalogLab,
+) -> None:
+    old, new = lab.root / "old", lab.root / "new"
+    with tmpfs(old), bind(old, new):
+        file_in(old)
+        lab.scan(old)
+        number = lab.spot(old).device.device_id
+        unmount(old)
+        (old / "torrents").mkdir()
+        for root in (old, old / "torrents"):
+            summary = lab.scan(root)
+            assert summary.unreadable == {}
+            said = f"device {number} was mounted at {old} and is at {new} now: scan it there"
+            assert summary.notes == {str(root): said}
+            assert f"note: {root}: {said}" in scan_summary(summary)
+        assert lab.scan(old, new).notes == {}
+        assert lab.scan(old).notes == {}
+
+
+def test_a_btrfs_with_subvolumes_that_is_mounted_elsewhere_by_now_is_not_called_missing(
+    lab: CatalogLab,
+) -> None:
+    """A subvolume that no mount of its own shows was seen at the mount point, too."""
+    disk, old, new = image(lab.folder, "btrfs", "128M"), lab.root / "old", lab.root / "new"
+    with mounted(disk, old, options="loop"):
+        run("btrfs", "subvolume", "create", old / "sub")
+        file_in(old / "sub")
+        lab.scan(old)
+    with mounted(disk, new, options="loop"):
+        summary = lab.scan(old)
+    assert summary.unreadable == {}
+    assert f"was mounted at {old} and is at {new}" in summary.notes[str(old)]
+
+
+def test_a_disk_below_the_place_of_another_that_is_gone_is_scanned_without_an_alarm(
+    lab: CatalogLab,
+) -> None:
+    with tmpfs(lab.root / "pool"):
+        lab.scan(lab.root / "pool")
+    with tmpfs(lab.root / "pool/new", source="new"):
+        file_in(lab.root / "pool/new")
+        assert lab.scan(lab.root / "pool/new").unreadable == {}
+
+
+def test_the_disk_that_was_at_a_place_last_is_the_one_that_is_missed(lab: CatalogLab) -> None:
+    pool = lab.root / "pool"
+    with tmpfs(pool):
+        lab.scan(pool)
+    with tmpfs(pool, source="second"), bind(pool, lab.root / "moved"):
+        lab.scan(pool)
+        number = lab.spot(pool).device.device_id
+        unmount(pool)
+        notes = lab.scan(pool).notes
+    assert notes[str(pool)].startswith(f"device {number} was mounted")
+
+
+def test_a_disk_that_is_unmounted_before_its_files_were_read_is_told(lab: CatalogLab) -> None:
+    with tmpfs(lab.root / "pool") as pool:
+        for name in "abc":
+            file_in(pool, name)
+
+        def unmount_after_the_walk(state: ScanState) -> None:
+            if state.summary.added and os.path.ismount(pool):
+                run("umount", "-l", "--", pool)
+
+        summary = lab.scan(pool, progress=unmount_after_the_walk)
+    assert (summary.added, summary.hashes.files) == (3, 0)
+    assert "is not now: mount it and scan again" in summary.unreadable[str(pool)]
 
 
 def test_a_nested_filesystem_is_scanned_as_its_own_device(lab: CatalogLab) -> None:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.catalog_lab import CatalogLab, settle
-from tests.support.filesystems import ext4, lab_folder, mounted, run, tmpfs
+from tests.support.filesystems import (
+    bind,
+    ext4,
+    file_in,
+    lab_folder,
+    mounted,
+    run,
+    shut_down,
+    tmpfs,
+    xfs,
+)
 from tests.support.linking import an_instance
 
-from hashall import render_verify, verify
+from hashall import failing_disks, render_verify, verify
 from hashall.catalog.lookups import Lookups
 from hashall.catalog.verifications import VerificationTable
+from hashall.cli import cli
 from hashall.hashing import ChangedWhileReading
 from hashall.model import TorrentFileOnDisk
 from hashall.verify import Damage, Options, Outcome, Verified
-from seedkeep import clock
+from seedkeep import clock, console
 from seedkeep.errors import Misused
 
 LATER = datetime(2031, 5, 1, tzinfo=UTC)
@@ -208,29 +221,263 @@ def test_a_file_that_the_disk_does_not_give_is_told(
     assert "could not be read:" in render_verify.verified(result)
 
 
-def test_a_budget_gets_around_although_a_disk_does_not_give_the_longest_unread(
-    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lost = lab.write("lost", b"lost" * 10)
-    lab.write("film", b"film")
-    lab.scan()
+def aged(lab: CatalogLab, *names: str) -> None:
+    """Have the files been hashed one day after the other, in this order."""
     n = lab.spot().device.device_id
-    lab.db.execute(
-        f"UPDATE inodes_{n} SET hashed_at = '2026-01-01T00:00:00Z' WHERE inode = ?",
-        (lost.stat().st_ino,),
-    )
+    for day, name in enumerate(names, 1):
+        lab.db.execute(
+            f"UPDATE inodes_{n} SET hashed_at = ? WHERE inode = ?",
+            (f"2026-01-{day:02}T00:00:00Z", (lab.root / name).stat().st_ino),
+        )
+
+
+def lose(
+    monkeypatch: pytest.MonkeyPatch,
+    lost: Callable[[Path], bool],
+    code: int = errno.EIO,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Have the opening of these files fail, after something else happened."""
     usual = verify.open_regular
 
     def broken(path: str) -> int:
-        if path == str(lost):
-            raise OSError(5, "Input/output error")
+        if lost(Path(path)):
+            before()
+            raise OSError(code, os.strerror(code))
         return usual(path)
 
     monkeypatch.setattr(verify, "open_regular", broken)
-    for _ in range(2):  # every night
-        result = again(lab, budget=40, workers=1)
-        assert result.unreadable == {str(lost): "Input/output error"}
-        assert (result.read, result.left) == (1, 0)
+
+
+def test_what_a_disk_does_not_give_uses_up_the_budget_and_waits_for_its_turn_then(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a dying disk would be asked all night, or the rest of it never."""
+    lost = lab.write("lost", b"lost" * 10)
+    lab.write("film", b"film")
+    lab.scan()
+    aged(lab, "lost", "film")
+    lose(monkeypatch, lambda path: path == lost)
+    reason = {str(lost): "Input/output error"}
+
+    first = again(lab, budget=40, workers=1)
+    assert (first.unreadable, first.read, first.left) == (reason, 0, 1)
+    second = again(lab, budget=4, workers=1)
+    assert (second.unreadable, second.read, second.left) == ({}, 1, 1)
+    third = again(lab, budget=40, workers=1)
+    assert (third.unreadable, third.read, third.left) == (reason, 0, 1)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+def test_what_this_process_may_not_read_costs_no_budget_and_says_nothing_of_the_disk(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    closed = lab.write("closed", b"closed" * 10)
+    lab.write("film", b"film")
+    lab.scan()
+    aged(lab, "closed", "film")
+    assert again(lab).read == 2
+    lose(monkeypatch, lambda path: path == closed, code)
+    monkeypatch.setattr(failing_disks, "FAILURES_IN_A_ROW", 1)
+
+    result = again(lab, budget=60, workers=1)
+    assert result.unreadable == {str(closed): os.strerror(code)}
+    assert (result.read, result.given_up) == (1, [])
+    assert verified_names(lab) == {"closed", "film"}
+
+
+def test_a_disk_that_fails_again_and_again_is_left_alone(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failing_disks, "FAILURES_IN_A_ROW", 3)
+    with lab_folder() as folder, tmpfs(folder / "pool") as pool:
+        for number in range(20):
+            file_in(pool, f"{number}")
+            os.utime(pool / f"{number}", (1_000_000_000, 1_000_000_000))
+        lab.write("film", b"film")
+        lab.scan(pool, lab.root)
+        device = lab.spot(pool).device.device_id
+        lose(monkeypatch, lambda path: path.is_relative_to(pool))
+        result = again(lab, workers=1)
+
+    (lost,) = result.given_up
+    assert (lost.device, lost.why) == (str(device), "Input/output error")
+    assert 3 <= lost.failed <= 5  # what was begun when the third failed is waited for
+    assert (lost.failed + lost.left, lost.left_bytes) == (20, 5 * lost.left)
+    assert (result.read, result.left, len(result.unreadable)) == (1, 0, lost.failed)
+    text = render_verify.verified(result)
+    assert f"GAVE UP  device {device}: {lost.failed} files could not be read" in text
+    assert f"{lost.left} files ({5 * lost.left} B) not tried" in text
+
+
+def test_a_disk_that_takes_long_to_fail_is_left_alone_sooner(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        lab.write(f"{number}", b"%d" % number)
+    lab.scan()
+    passed = [0.0]
+
+    def wait() -> None:
+        passed[0] += 400
+
+    lose(monkeypatch, lambda _: True, before=wait)
+    with clock.using(monotonic=lambda: passed[0]):
+        result = again(lab, workers=1)
+    (lost,) = result.given_up
+    assert 2 <= lost.failed <= 4
+    assert lost.seconds >= failing_disks.SECONDS_LOST
+    assert "which took" in render_verify.verified(result)
+
+
+def test_one_bad_place_at_the_end_of_a_file_that_took_long_to_read_gives_no_disk_up(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read until then was no time lost."""
+    large = lab.write("large", b"large" * 10)
+    lab.write("film", b"film")
+    lab.scan()
+    aged(lab, "large", "film")
+    passed, usual = [0.0], verify.hash_descriptor
+
+    def read(fd: int, path: str, *, progress: Callable[[int], None], **rest: Any) -> Any:
+        if path != str(large):
+            return usual(fd, path, progress=progress, **rest)
+        passed[0] += 2 * failing_disks.SECONDS_LOST
+        progress(40)
+        passed[0] += 5
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(verify, "hash_descriptor", read)
+    with clock.using(monotonic=lambda: passed[0]):
+        result = again(lab, workers=1)
+    assert result.unreadable == {str(large): "Input/output error"}
+    assert (result.read, result.given_up) == (1, [])
+
+
+def test_a_disk_with_bad_places_is_read_to_its_end(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:02}" for number in range(12)]
+    for name in names:
+        lab.write(name, name.encode())
+    lab.scan()
+    aged(lab, *names)
+    monkeypatch.setattr(failing_disks, "FAILURES_IN_A_ROW", 3)
+    lose(monkeypatch, lambda path: int(path.name) % 2 == 0)
+    result = again(lab, workers=1)
+    assert (result.read, len(result.unreadable), result.given_up) == (6, 6, [])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("make", [ext4, xfs])
+def test_a_real_filesystem_whose_disk_is_gone_is_given_up_and_not_called_unmounted(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(failing_disks, "FAILURES_IN_A_ROW", 2)
+    with lab_folder() as folder, make(folder, name="disk") as disk:
+        for number in range(8):
+            file_in(disk, f"{number}")
+            os.utime(disk / f"{number}", (1_000_000_000, 1_000_000_000))
+        lab.scan(disk)
+        shut_down(disk)
+        result = again(lab, workers=1)
+        (lost,) = result.given_up
+        assert (lost.failed + lost.left, lost.why) == (8, "Input/output error")
+        assert (result.read, result.gone, result.not_mounted) == (0, [], 0)
+        assert "GAVE UP" in render_verify.verified(result)
+        assert console.run(cli, ["verify", "--db", str(lab.db_path)], "hashall") == 4
+
+
+def test_what_a_disk_does_not_give_is_no_longer_proved_and_no_good_copy(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, copy = lab.write("film", b"film as it was"), lab.write("copy", b"film as it was")
+    lab.scan()
+    assert again(lab).same == 2
+    rot(film, b"FILM")
+    lose(monkeypatch, lambda path: path == copy)
+    (damage,) = again(lab).damaged
+    assert damage.good_copies == ()
+    n = lab.spot().device.device_id
+    figures = Lookups(lab.db, n).figures()
+    assert (figures.verified_inodes, figures.damaged_inodes) == (0, 1)
+
+    lose(monkeypatch, lambda path: path == film)
+    monkeypatch.setattr(verify, "is_in_use", lambda path: path != str(film))
+    assert again(lab).unreadable == {str(film): "Input/output error"}
+    assert Lookups(lab.db, n).figures().damaged_inodes == 1  # that was seen, and holds
+
+
+def test_bad_pieces_of_a_file_do_not_make_it_one_that_its_disk_gave(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, copy = lab.write("film", b"film as it was"), lab.write("copy", b"film as it was")
+    lab.scan()
+    lose(monkeypatch, lambda path: path == copy)
+    again(lab, copy)
+    device = lab.spot(copy).device.device_id
+    VerificationTable(lab.db).withdraw([(device, copy.stat().st_ino)])  # as `payload verify` does
+    rot(film, b"FILM")
+    (damage,) = again(lab, film).damaged
+    assert damage.good_copies == ()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("elsewhere_too", [False, True])
+def test_an_unmount_meanwhile_makes_no_file_gone(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, elsewhere_too: bool
+) -> None:
+    with ExitStack() as stack:
+        folder = stack.enter_context(lab_folder())
+        pool = stack.enter_context(tmpfs(folder / "pool"))
+        if elsewhere_too:
+            stack.enter_context(bind(pool, folder / "second"))
+        for number in range(5):
+            file_in(pool, f"{number}")
+            os.utime(pool / f"{number}", (1_000_000_000, 1_000_000_000))
+        lab.scan(pool)
+        usual = verify.open_regular
+
+        def unmounted(path: str) -> int:
+            run("umount", "-l", pool)
+            monkeypatch.setattr(verify, "open_regular", usual)
+            return usual(path)
+
+        monkeypatch.setattr(verify, "open_regular", unmounted)
+        result = again(lab, workers=1)
+    assert (result.gone, result.not_mounted) == ([], 5)
+
+
+# -- clocks
+
+
+def test_damage_that_is_found_while_the_clock_is_back_is_not_taken_for_repaired(
+    lab: CatalogLab,
+) -> None:
+    """After a start without a battery it is 1970 until the network is there."""
+    film = lab.write("film", b"film as it was")
+    lab.write("copy", b"film as it was")
+    lab.scan()
+    rot(film, b"FILM")
+    with clock.using(now=lambda: datetime(1970, 1, 1, tzinfo=UTC)):
+        assert len(again(lab).damaged) == 1
+    spot = lab.spot(film)
+    n = spot.device.device_id
+    assert Lookups(lab.db, n).figures().damaged_inodes == 1
+    (group,) = lab.catalog.link_groups.groups(n, min_size=1)
+    assert sorted(inode.damaged for inode in group.inodes) == [False, True]
+    rot(lab.root / "copy", b"COPY")
+    (damage,) = again(lab, lab.root / "copy").damaged
+    assert damage.good_copies == ()
+
+
+def test_what_was_hashed_under_a_clock_ahead_is_due_all_the_same(lab: CatalogLab) -> None:
+    lab.write("film", b"film")
+    with clock.using(now=lambda: LATER):
+        lab.scan()
+    assert again(lab, older_than=timedelta(days=90)).read == 1
+    assert again(lab, older_than=timedelta(days=90)).read == 0
 
 
 def test_two_readings_that_differ_point_at_the_machine(

@@ -178,6 +178,19 @@ def test_scans_that_are_too_old_block_with_each_root(scene: Stage) -> None:
     assert "older than 1d" in made.blockers[0].sentence
 
 
+def test_scans_that_a_wrong_clock_dated_in_the_future_block(scene: Stage) -> None:
+    """They would count as fresh for years."""
+    film = scene.seed(1, FILM)
+    ahead = clock.now() + timedelta(days=3650)
+    with clock.using(now=lambda: ahead):
+        scene.look()
+    made = scene.plan(film)
+    assert codes(made) == ["root-not-covered"] * 3
+    assert "dated in the future" in made.blockers[0].sentence
+    scene.look()
+    assert codes(scene.plan(film)) == []
+
+
 def test_a_directory_that_the_scan_could_not_read_blocks_with_its_path(scene: Stage) -> None:
     film = scene.seed(1, FILM)
     closed = scene.media / "closed"

@@ -47,6 +47,17 @@ class DeviceTable:
         )
         return [from_db(row["mount_point"]) for row in rows]
 
+    def last_mounted_at(self, mount_point: str) -> Device | None:
+        """Which device was seen mounted there last."""
+        row = self.db.one(
+            """
+            SELECT device_id FROM device_sightings WHERE mount_point = ?
+             ORDER BY last_seen_at DESC, device_id DESC LIMIT 1
+            """,
+            (to_db(mount_point),),
+        )
+        return None if row is None else self.get(row["device_id"])
+
     def by_key(self, fs_key: str) -> Device | None:
         row = self.db.one("SELECT * FROM devices WHERE fs_key = ?", (fs_key,))
         return _device(row) if row else None

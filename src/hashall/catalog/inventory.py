@@ -14,6 +14,18 @@ from seedkeep.torrent_client import TorrentFile
 
 # (instance id, path as it is stored, inode, mtime in ns); a plain row, since there are so many.
 StoredFolder = tuple[int, str | bytes, int, int]
+NOT_READ = "not read:"  # how the problem of a torrent begins whose list did not come
+
+
+@dataclass(frozen=True)
+class ClientState:
+    """How old the knowledge of one client is."""
+
+    client: str
+    synced_at: str | None  # UTC; when all of its torrents were read last; None: never
+    torrents: int  # in the catalog
+    unread: int  # of these, that could not be read when they were tried last
+    why: str  # of one of them
 
 
 class Known(NamedTuple):
@@ -77,6 +89,24 @@ class InventoryTable:
         ) or self.db.one("SELECT max(synced_at) FROM clients")
         assert row is not None
         return None if row[0] is None else str(row[0])
+
+    def clients(self) -> tuple[ClientState, ...]:
+        """Clients with torrents, and those that were read as a whole; by name."""
+        rows = self.db.tuples(
+            """
+            SELECT clients.name, synced_at, count(torrent_hash),
+                   count(*) FILTER (WHERE problem LIKE :not_read || '%'),
+                   coalesce(max(problem) FILTER (WHERE problem LIKE :not_read || '%'), '')
+              FROM clients LEFT JOIN torrent_instances ON client = clients.name
+             GROUP BY clients.name HAVING synced_at IS NOT NULL OR count(torrent_hash) > 0
+             ORDER BY clients.name
+            """,
+            {"not_read": NOT_READ},
+        )
+        return tuple(
+            ClientState(client, at, torrents, unread, why.removeprefix(NOT_READ).strip())
+            for client, at, torrents, unread, why in rows
+        )
 
     def known(self, client: str) -> dict[str, Known]:
         """By torrent id."""

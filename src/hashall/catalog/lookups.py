@@ -166,7 +166,8 @@ class Lookups:
                    count(*) FILTER (WHERE names > 1), count(*) FILTER (WHERE nlink > names),
                    coalesce(max(size), 0), count(*) FILTER (WHERE v.sha256 = i.sha256
                                                               AND v.found IS NULL),
-                   min(coalesce(v.verified_at, i.hashed_at)) FILTER (WHERE i.sha256 IS NOT NULL),
+                   min(iif(v.sha256 = i.sha256, max(v.verified_at, i.hashed_at), i.hashed_at))
+                       FILTER (WHERE i.sha256 IS NOT NULL),
                    count(*) FILTER (WHERE v.sha256 = i.sha256 AND v.found IS NOT NULL
                                       AND v.verified_at >= i.hashed_at)
               FROM live JOIN inodes_{n} AS i USING (inode)

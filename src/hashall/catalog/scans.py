@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hashall.model import RelPath
 from seedkeep import clock
 from seedkeep.sqlite import Database, from_db, to_db
+
+MOST_AHEAD = timedelta(minutes=5)  # of another clock, before it is called wrong
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,15 @@ class ScanTable:
             for root, completed in ((from_db(found), at) for found, at in rows)
             if is_at_or_below(path, root) and not any(is_at_or_below(gap, root) for gap in above)
         ]
+        past = [moment for moment in times if moment <= clock.now() + MOST_AHEAD]
         met = [
             (gap, reason)
             for gap, reason in gaps
             if is_at_or_below(gap, path) or (not times and gap in above)
         ]
-        return Coverage(path, max(times, default=None), tuple(met))
+        # What a wrong clock dated in the future would count as the newest for years.
+        newest = max(past or times, default=None)
+        return Coverage(path, newest, tuple(met))
 
     def roots(self) -> list[tuple[int, RelPath, str, str | None]]:
         """(device, path, started, completed) of every place ever scanned."""

@@ -1,4 +1,8 @@
-"""When files were read again, and what was found; and which are due."""
+"""When files were read again, and what was found; and which are due.
+
+A file that its disk did not give has a row without an expected hash: what was proved of it before
+holds no longer, and it is tried again after all others.  That it is damaged is kept.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from hashall.model import RelPath
 from seedkeep import clock
 from seedkeep.sqlite import Database, from_db, to_db, transaction
 
+_NOT_READ = ""  # stands in the place of the expected hash
+
 
 class Due(NamedTuple):
     """An inode with a SHA-256, and one name to read it by."""
@@ -21,13 +27,19 @@ class Due(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     sha256: str
-    last_read: str  # UTC; when it was hashed, or verified since
+    last_read: str  # UTC; when it was hashed, or verified since; "" where a wrong clock told it
+    tried_at: str  # UTC; when its disk did not give it, and has not since; else ""
     folder: RelPath
     name: str
 
     @property
     def path(self) -> RelPath:
         return join(self.folder, self.name)
+
+    @property
+    def turn(self) -> tuple[str, bool, int, int]:
+        """What to order by: the longest unread first, and what cannot be read once a round."""
+        return max(self.last_read, self.tried_at), bool(self.tried_at), self.device_id, self.inode
 
 
 class Reading(NamedTuple):
@@ -53,10 +65,11 @@ class VerificationTable:
     db: Database
 
     def due(self, device_id: int, top: RelPath, *, read_before: str | None) -> list[Due]:
-        """Hashed inodes with a name at or below `top`, the longest unread first.
+        """Hashed inodes with a name at or below `top`, in their turn.
 
         Without those that were hashed in the moment of their last change (`racy`), whose hash
-        proves nothing, and without empty files.
+        proves nothing, and without empty files.  A time in the future was told by a wrong clock,
+        and does not tell when the file was read.
 
         Args:
             read_before: UTC; leaves out what was read at or after that.
@@ -65,20 +78,26 @@ class VerificationTable:
         rows = self.db.tuples(
             f"""
             SELECT {n}, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.sha256,
-                   max(i.hashed_at, coalesce(v.verified_at, '')) AS last_read, d.path, n.name
+                   max(iif(i.hashed_at <= :now, i.hashed_at, ''),
+                       iif(v.verified_at <= :now, v.verified_at, '')) AS last_read,
+                   coalesce(t.verified_at, '') AS tried_at, d.path, n.name
               FROM inodes_{n} AS i JOIN names_{n} AS n USING (inode)
               JOIN dirs_{n} AS d USING (dir_id)
               LEFT JOIN verifications AS v
                      ON v.device_id = {n} AND v.inode = i.inode AND v.sha256 = i.sha256
+              LEFT JOIN verifications AS t
+                     ON t.device_id = {n} AND t.inode = i.inode AND t.sha256 = :not_read
+                        AND t.verified_at >= i.hashed_at
              WHERE n.gone_at IS NULL AND i.sha256 IS NOT NULL AND NOT i.racy AND i.size > 0
                AND (:before IS NULL OR last_read < :before)
                AND (:top = '' OR d.path = :top
                     OR substr(CAST(d.path AS BLOB), 1, length(:below)) = :below
                     OR (d.path = :folder AND n.name = :name))
-             ORDER BY last_read, i.inode
             """,
             {
                 "before": read_before,
+                "now": clock.iso(clock.now()),
+                "not_read": _NOT_READ,
                 "top": to_db(top),
                 "below": f"{top}/".encode("utf-8", "surrogateescape"),
                 "folder": to_db(top.rpartition("/")[0]),
@@ -88,7 +107,7 @@ class VerificationTable:
         found: dict[int, Due] = {}
         for *values, folder, name in rows:
             found.setdefault(values[1], Due._make((*values, from_db(folder), from_db(name))))
-        return list(found.values())
+        return sorted(found.values(), key=lambda due: due.turn)
 
     def damaged(self) -> dict[tuple[int, int, str], str]:
         """(device, inode, SHA-256) of what had other bytes than this hash → when, UTC.
@@ -101,8 +120,20 @@ class VerificationTable:
         )
         return {(device, inode, sha256): at for device, inode, sha256, at in rows}
 
+    def not_given(self) -> dict[tuple[int, int], str]:
+        """(device, inode) of what its disk did not give → when, UTC.  Hashed later, it did."""
+        rows = self.db.tuples(
+            "SELECT device_id, inode, verified_at FROM verifications WHERE sha256 = ?",
+            (_NOT_READ,),
+        )
+        return {(device, inode): at for device, inode, at in rows}
+
     def put(self, readings: Iterable[Reading]) -> None:
-        """Record readings of now, all of them or none."""
+        """Record readings of now, all of them or none.
+
+        Damage is never dated before the hash that it contradicts, whatever the clock says now: it
+        would look as if it had been repaired since.
+        """
         now = clock.iso(clock.now())
         with transaction(self.db):
             self.db.executemany(
@@ -112,14 +143,45 @@ class VerificationTable:
                     ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, found = excluded.found,
                                               verified_at = excluded.verified_at
                 """,
-                [(*reading, now) for reading in readings],
+                [
+                    (*it, now if it.found is None else self._after_hash(*it[:2], now))
+                    for it in readings
+                ],
             )
 
+    def put_not_given(self, files: Iterable[Due]) -> None:
+        """Their disk failed when these were read: only that they are damaged holds still."""
+        now = clock.iso(clock.now())
+        with transaction(self.db):
+            self.db.executemany(
+                """
+                INSERT INTO verifications (device_id, inode, sha256, verified_at)
+                VALUES (?1, ?2, ?4, ?5)
+                    ON CONFLICT DO UPDATE SET
+                       sha256 = iif(found IS NOT NULL AND sha256 = ?3, sha256, excluded.sha256),
+                       found = iif(found IS NOT NULL AND sha256 = ?3, found, NULL),
+                       verified_at = excluded.verified_at
+                """,
+                [(*it[:2], it.sha256, _NOT_READ, self._after_hash(*it[:2], now)) for it in files],
+            )
+
+    def _after_hash(self, device_id: int, inode: int, now: str) -> str:
+        """`now`, or when the inode was hashed, if the clock went back since."""
+        row = self.db.one(
+            f"SELECT hashed_at FROM inodes_{int(device_id)} WHERE inode = ?", (inode,)
+        )
+        return now if row is None or row[0] is None else max(now, str(row[0]))
+
     def withdraw(self, files: Iterable[tuple[int, int]]) -> None:
-        """That (device, inode) had its bytes holds no longer; that it is damaged does."""
+        """That (device, inode) had its bytes holds no longer; that it is damaged, or that its disk
+        did not give it, does.
+        """
         self.db.executemany(
-            "DELETE FROM verifications WHERE device_id = ? AND inode = ? AND found IS NULL",
-            list(files),
+            """
+            DELETE FROM verifications
+             WHERE device_id = ? AND inode = ? AND found IS NULL AND sha256 <> ?
+            """,
+            [(*file, _NOT_READ) for file in files],
         )
 
     def of_torrent(self, key: str) -> Proofs:

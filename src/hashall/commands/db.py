@@ -90,7 +90,8 @@ def check(tree: bool, as_json: bool, **flags: Any) -> int:
     with opened(flags) as app:
         report = catalog_care.check(app.places, tree=tree)
     answer("check", report, render_database.check, as_json)
-    return 1 if report.problems or (report.tree and report.tree.differing) else 0
+    tree_differs = report.tree and (report.tree.differing or report.tree.unreadable)
+    return 1 if report.problems or tree_differs else 0
 
 
 @db.command(name="import")

@@ -21,7 +21,12 @@ from seedkeep import console
     metavar="DURATION",
     help="Only what was not read for so long.",
 )
-@click.option("--budget", type=SIZE, metavar="SIZE", help="Stop after so many bytes.")
+@click.option(
+    "--budget",
+    type=SIZE,
+    metavar="SIZE",
+    help="Stop after so many bytes; what a disk fails to give counts too.",
+)
 @click.option(
     "--workers", type=click.IntRange(1, 32), default=2, show_default=True, help="Reading threads."
 )
@@ -38,8 +43,8 @@ def verify(
     """Read files again and report bit rot.
 
     That is content that changed while size and mtime did not.  Begins with what was not read for
-    the longest time, so a budget each night gets around.  Exit code 1: damage was found; 4:
-    something could not be read.
+    the longest time, so a budget each night gets around.  A filesystem that fails again and again
+    is given up.  Exit code 1: damage was found; 4: something could not be read.
 
     Example: hashall verify --older-than 90d --budget 100GB
     """
@@ -58,4 +63,4 @@ def verify(
     answer("verified", result, render_verify.verified, as_json)
     if result.damaged:
         return 1
-    return Partial.exit_code if result.unreadable else 0
+    return Partial.exit_code if result.unreadable or result.given_up else 0

@@ -38,6 +38,12 @@ _REASONS = {
         "a temporary name of an unknown run lies beside it; look for .seedkeep- names there",
     ),
     errno.EIO: ("io-error", "the disk failed"),
+    errno.EUCLEAN: ("io-error", "the filesystem is damaged there"),
+    errno.EBADMSG: ("io-error", "the filesystem is damaged there"),
+    errno.ENODATA: ("io-error", "the disk cannot read it"),
+    errno.ENODEV: ("io-error", "the disk is gone"),
+    errno.ETIMEDOUT: ("io-error", "the disk does not answer"),
+    errno.ENOTCONN: ("io-error", "the program behind the filesystem has ended"),
     errno.ESTALE: ("io-error", "the server forgot the file"),
     errno.EAGAIN: ("open-for-writing", "a program has it open for writing"),
 }

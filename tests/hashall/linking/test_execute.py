@@ -529,6 +529,8 @@ def test_the_signal_of_a_broken_lease_is_harmless() -> None:
             ("renameat2", 28, "no-space"),
             ("renameat2", 1, "no-permission"),
             ("link", 5, "io-error"),
+            ("link", 117, "io-error"),
+            ("link", 107, "io-error"),
         ),
     ],
 )
