@@ -60,6 +60,6 @@ def _read(line: str, context: str, enabled: bool, keys: Collection[str]) -> Hook
 def hook_line(server_url: str, context: str) -> str:
     """What to write into qBittorrent; KEY stands for the API key."""
     return (
-        f'curl -fsS -m 10 -X POST -H "X-API-Key: KEY"'
+        f'curl -fsS -m 10 --retry 5 --retry-connrefused -X POST -H "X-API-Key: KEY"'
         f' "{server_url}{_OURS}?context={context}&hash=%K"'
     )

@@ -51,7 +51,7 @@ class LiveSettings:
             fresh = self._load()
             server_keys(fresh)
             schedule(fresh)
-        except SeedError as why:
+        except (OSError, SeedError) as why:  # a folder that is closed to us, for one
             log.error("the settings stay as they are: %s", "; ".join(str(why).splitlines()))
             return False
         moved = [row.key for row in FIXED if fresh[row] != self.now[row]]

@@ -141,3 +141,4 @@ class ScheduleSlot:
 
     entry: str  # the entry's name
     due: datetime
+    missed: bool = False  # it had passed when the server started; an entry nobody knew missed none

@@ -108,10 +108,20 @@ class QueueManager(Protocol):
         """
         ...
 
+    def note_schedule(self, timings: Mapping[str, str], since: datetime) -> None:
+        """What each entry of the schedule says about its times, by its name.
+
+        Entries that are new, or say something else than before, count as done with up to `since`.
+        """
+        ...
+
     def enqueue_scheduled(
         self, slot: ScheduleSlot, context: str | None, torrent_hash: str | None, *, dry_run: bool
     ) -> Job | None:
-        """`enqueue` for a moment of the schedule; None when that moment (or a later one) was."""
+        """`enqueue` for a moment of the schedule; None when that moment (or a later one) was.
+
+        A missed moment is also none of an entry that was not noted before it.
+        """
         ...
 
     def get_job(self, job_id: str) -> Job | None: ...

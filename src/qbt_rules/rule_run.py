@@ -226,6 +226,9 @@ class RuleRun:
             self._note(rule, action, deed)
         if not self.dry_run:
             self._disk_changed()
+        looked_at = {torrent_id for deed in deeds for torrent_id in deed.torrents}
+        if self.stopped() and not looked_at.issuperset(ids_of(torrents)):
+            raise Stopped  # else the job would count as done, and the others would wait for ever
 
     def _do_on_disk(self, action: Action, torrents: list[Torrent]) -> list[Deed]:
         disk, ids = self.world.disk, ids_of(torrents)

@@ -1,7 +1,7 @@
 """Moments at which jobs are enqueued by themselves: cron expressions and intervals.
 
-Every server computes the same moments, and the queue accepts each of them once.  A moment that
-passed while no server ran is not made up for.
+Every server computes the same moments, and the queue accepts each of them once.  A moment that fell
+into a restart is made up for once, if the server is back within `MADE_UP_FOR`; no older one is.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from cronsim import CronSim, CronSimError
 
 from qbt_rules.model import CONTEXT, LONGEST_CONTEXT, TORRENT_HASH, ScheduleSlot
 from qbt_rules.queue_manager import QueueManager
+from seedkeep.clock import iso
 from seedkeep.settings import environment
 from seedkeep.units import format_duration, parse_duration
 
 SHORTEST, LONGEST = timedelta(seconds=10), timedelta(days=3650)
+MADE_UP_FOR = timedelta(minutes=10)  # a moment that passed so short a time before the start
 DEFAULT_CONTEXT = "scheduled"
 _KEYS = ("name", "cron", "every", "context", "hash", "dry_run")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,8 +49,13 @@ class ScheduleEntry:
         if self.every is not None:
             return _EPOCH + ((moment - _EPOCH) // self.every + 1) * self.every
         assert self.cron is not None
-        found: datetime = next(CronSim(self.cron, moment.astimezone(zone)))
-        return found.astimezone(UTC)
+        # In the second of two equal hours the first ones it finds may be those of the first hour.
+        found = (due.astimezone(UTC) for due in CronSim(self.cron, moment.astimezone(zone)))
+        return next(due for due in found if due > moment)
+
+    def timing(self, zone: tzinfo) -> str:
+        """What decides about its moments, as text."""
+        return f"{self.cron} ({zone})" if self.every is None else format_duration(self.every)
 
 
 def parse_schedule(raw: Any) -> tuple[ScheduleEntry, ...]:
@@ -137,8 +144,11 @@ class Scheduler:
     ) -> None:
         self._entries = {entry.name: entry for entry in entries}
         self._zone = zone or (local_zone() if self._entries else UTC)
-        self._seen = now
+        self._started = self._seen = now
+        self._noted = not self._entries  # the queue knows the entries
         self._next = self._after(now)
+        # Moments just before the start, which are still to be asked about: did anybody see them?
+        self._before = self._just_before(now)
 
     @property
     def next_due(self) -> datetime | None:
@@ -150,24 +160,51 @@ class Scheduler:
         What the queue raises leaves that entry and those after it due.
         """
         if now < self._seen - _CLOCK_STEP:  # the clock was set back
-            self._next = self._after(now)
+            self._next, self._before = self._after(now), {}
+            self._started = min(self._started, now)
         self._seen = now
-        enqueued = 0
+        enqueued = self._make_up(queue, now)
         for name, entry in self._entries.items():
             if self._next[name] > now:
                 continue
             due, following = self._newest(entry, self._next[name], now)
-            job = queue.enqueue_scheduled(
-                ScheduleSlot(entry=name, due=due),
-                entry.context,
-                entry.torrent_hash,
-                dry_run=entry.dry_run,
-            )
+            enqueued += self._enqueue(queue, ScheduleSlot(entry=name, due=due))
             self._next[name] = following
-            if job is not None:
-                enqueued += 1
-                log.info("%s is due: job %s", name, job.job_id)
         return enqueued
+
+    def _make_up(self, queue: QueueManager, now: datetime) -> int:
+        """Tell the queue what is scheduled, then enqueue what was missed; once."""
+        if not self._noted:
+            timings = {name: entry.timing(self._zone) for name, entry in self._entries.items()}
+            queue.note_schedule(timings, self._started)
+            self._noted = True
+        enqueued = 0
+        for name, due in list(self._before.items()):
+            if self._next[name] > now:  # else a newer moment stands for this one
+                slot = ScheduleSlot(entry=name, due=due, missed=True)
+                enqueued += self._enqueue(queue, slot)
+            del self._before[name]
+        return enqueued
+
+    def _enqueue(self, queue: QueueManager, slot: ScheduleSlot) -> bool:
+        entry = self._entries[slot.entry]
+        job = queue.enqueue_scheduled(
+            slot, entry.context, entry.torrent_hash, dry_run=entry.dry_run
+        )
+        if job is None:
+            return False
+        when = f"was missed at {iso(slot.due)} and is made up for" if slot.missed else "is due"
+        log.info("%s %s: job %s", slot.entry, when, job.job_id)
+        return True
+
+    def _just_before(self, now: datetime) -> dict[str, datetime]:
+        """Of each entry the newest moment that passed no longer than `MADE_UP_FOR` ago, if any."""
+        found = {}
+        for name, entry in self._entries.items():
+            first = entry.after(now - MADE_UP_FOR, self._zone)
+            if first <= now:
+                found[name], _ = self._newest(entry, first, now)
+        return found
 
     def _newest(
         self, entry: ScheduleEntry, first: datetime, now: datetime

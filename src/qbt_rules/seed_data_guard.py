@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from hashall.catalog.lookups import Lookups
 from hashall.hashing import hash_file
 from hashall.model import MAIN_CLIENT, Place, TorrentFileOnDisk, TorrentInstance
 from hashall.places import Places
+from hashall.presence import lies_at, may_lie_at
 from hashall.qbittorrent import PathMap, stamp_at
 from seedkeep.errors import SeedError
 from seedkeep.torrent_client import Torrent, TorrentClient
@@ -118,12 +118,15 @@ def has_files(
     ours = [path_map.to_ours(folder) for folder in folders]
     if not all(seen(folder) for folder in ours):
         return None
-    return any(
-        os.path.lexists(folder / (file.name + suffix))
-        for file in client.files(torrent_id)
-        for folder in ours
-        for suffix in ("", UNFINISHED)
-    )
+    try:
+        return any(
+            lies_at(folder / (file.name + suffix))
+            for file in client.files(torrent_id)
+            for folder in ours
+            for suffix in ("", UNFINISHED)
+        )
+    except OSError:
+        return None  # a disk that fails is not an empty one
 
 
 def _is_not_as_catalogued(
@@ -151,7 +154,7 @@ def _unwanted_on_disk(client: TorrentClient, instance: TorrentInstance) -> str:
     """A file that the torrent left out and that lies there: the client removes it, too."""
     top = Path(instance.save_path)
     for file in client.files(instance.torrent_id):
-        if not file.wanted and os.path.lexists(top / file.name):
+        if not file.wanted and may_lie_at(top / file.name):
             return str(top / file.name)
     return ""
 

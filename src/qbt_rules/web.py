@@ -42,7 +42,7 @@ class Web(BaseApplication):  # type: ignore[misc]
         if self._reload():
             try:
                 self.callable = self._make_app()
-            except SeedError as why:
+            except (OSError, SeedError) as why:
                 log.error("the application stays as it is: %s", "; ".join(str(why).splitlines()))
         super().reload()
 

@@ -4,11 +4,15 @@ Gunicorn's thread worker reads a request's head in a thread of its pool, which w
 client likes, and says goodbye to a client in its main loop, for up to two seconds each.  Here the
 main loop collects the heads of all connections without waiting, and a thread starts when a head is
 complete; farewells wait in the loop too.  Bodies are not read: nothing in the API looks at one.
+
+Requests that change something wait for the queue, which somebody may keep locked; they have threads
+of their own, so that whoever only reads, or asks whether the server lives, is answered meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import json
 import secrets
@@ -17,6 +21,8 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -53,12 +59,47 @@ _ANSWERS: tuple[tuple[type[BaseException], tuple[int, str]], ...] = (
 )
 
 
+class Kind(enum.Enum):
+    """What a request needs a thread for."""
+
+    CHANGE = enum.auto()  # waits for the queue to take something
+    READ = enum.auto()
+    ALIVE = enum.auto()  # waits for nothing
+
+
+def kind_of(head: bytes) -> Kind:
+    """By method and path; what is no request at all may be anything."""
+    method, _, rest = head.partition(b" ")
+    if method not in (b"GET", b"HEAD", b"OPTIONS"):
+        return Kind.CHANGE
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    return Kind.ALIVE if path.endswith(b"/ping") else Kind.READ
+
+
+class Threads:
+    """In place of gunicorn's pool: one for each kind, which start when they are needed."""
+
+    def __init__(self, most: int) -> None:
+        """`most` of each kind; a client that takes no answer has one for up to `SEND_S`."""
+        self._pools = {kind: ThreadPoolExecutor(most, kind.name.lower()) for kind in Kind}
+
+    def submit(self, handle: Callable[[TConn], Any], conn: TConn) -> Future[Any]:
+        return self._pools[conn.kind].submit(handle, conn)
+
+    def shutdown(self, *, wait: bool = True) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(wait=wait)
+
+
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """States of a connection: head (pending), answering (in a thread), kept alive, farewell."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.farewells: deque[TConn] = deque()
+
+    def get_thread_pool(self) -> Threads:
+        return Threads(self.cfg.threads)
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -108,6 +149,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._drop(conn)
 
     def _answer(self, conn: TConn) -> None:
+        conn.kind = kind_of(conn.head)
         conn.parser.unreader.unread(conn.head)
         conn.head = b""
         self.enqueue_req(conn)

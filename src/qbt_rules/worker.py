@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,19 +21,18 @@ from qbt_rules.engine import Engine, JobStopped
 from qbt_rules.model import Job
 from qbt_rules.pulse import Heart, Pulse
 from qbt_rules.queue_manager import LEASE_S, Bell, LeaseLost, QueueManager, WorkerName
-from qbt_rules.scheduler import ScheduleEntry, Scheduler
+from qbt_rules.scheduler import ScheduleEntry
 from qbt_rules.supervisor import Child
+from qbt_rules.upkeep import Upkeep
 from seedkeep import clock
 from seedkeep.errors import SeedError
 from seedkeep.logs import bound
 
 LOOK_S = 0.5  # how often an idle worker looks by itself, where nothing can wake it
-GRACE_S = 20.0  # how long a running job may go on after SIGTERM
-SAFE_PART = 0.8  # of a lease that could not be renewed, in which a job still changes something
+GRACE_S = 15.0  # how long a running job may go on after SIGTERM; then it has to come to an end
+BREAK_OFF_S = 1.0  # later it is broken off wherever it is: copying or reading may take hours
 CLEANUP_EVERY = timedelta(minutes=10)
-_LEAST_PAUSE_S = 1.0  # of upkeep, when the queue refuses what is due
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_FAREWELL_S = 2.0
 
 T = TypeVar("T")
 Ended = tuple[Job, Job | None]  # the job, and the next one if it was handed out with the end
@@ -79,8 +77,9 @@ class Worker:
         # Plain values, because a signal handler sets them: an Event's lock may be held just then.
         self._stopping = False
         self._stop_at = float("inf")  # monotonic; from then on a job is asked to stop
+        self._is_in_engine = False
         self._heart = heart or Heart()
-        self._upkeep = _Upkeep(queue, self.name, self.options, self._heart)
+        self._upkeep = Upkeep(queue, self.name, self.options, self._heart)
 
     def stop(self) -> None:
         """No new job from now on; the current one gets `grace_s`.  May be called in a handler."""
@@ -90,6 +89,15 @@ class Worker:
     def stop_after_job(self) -> None:
         """No new job from now on; the current one may go on.  May be called in a handler."""
         self._stopping = True
+
+    def break_off(self) -> None:
+        """For a handler, in the thread of `run`: unwind the job that did not end in its time.
+
+        What it was doing is taken back as after Ctrl-C, and the job runs again.
+        """
+        if self._is_in_engine:
+            self._is_in_engine = False  # once: the unwinding is not to be disturbed
+            raise _BrokenOff
 
     def run(self) -> None:
         """Take and run jobs until `stop`; then the seat is free and no job is held."""
@@ -160,8 +168,12 @@ class Worker:
         self._upkeep.job_begins(job)
         self._heart.takes_long("jobs")
         try:
-            result = self._engine.run(job, self._cancelled).as_json()
-        except JobStopped:
+            self._is_in_engine = True
+            try:
+                result = self._engine.run(job, self._cancelled).as_json()
+            finally:
+                self._is_in_engine = False
+        except (JobStopped, _BrokenOff):
             log.info("job stopped; it will run again")
             return lambda: (self._queue.release(job), None)
         except SeedError as why:
@@ -217,91 +229,8 @@ class Worker:
         return not self._stopping
 
 
-class _Upkeep:
-    """The second thread."""
-
-    def __init__(
-        self, queue: QueueManager, name: WorkerName, options: WorkerOptions, heart: Heart
-    ) -> None:
-        self._queue, self._name, self._options = queue, name, options
-        self._heart = heart
-        self._stop = threading.Event()
-        self._job: Job | None = None
-        self._lost: Job | None = None  # the job that is not ours any more
-        self._held_at = clock.monotonic()  # when the lease was last known to hold
-        self._scheduler = Scheduler(options.schedule, clock.now())
-        self._clean_at = clock.monotonic()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """A step that waits for the queue's storage is not waited for: it does no harm later."""
-        self._stop.set()
-        self._thread.join(timeout=_FAREWELL_S)
-
-    @property
-    def goes_on(self) -> bool:
-        return self._thread.is_alive()
-
-    def job_begins(self, job: Job) -> None:
-        self._held_at = clock.monotonic()
-        self._job = job
-
-    def job_ends(self) -> None:
-        self._job = None
-
-    def holds_lease(self) -> bool:
-        """False before another worker can have the job, also when nobody could be asked."""
-        safe_s = self._options.lease_s * SAFE_PART
-        return self._lost is not self._job and clock.monotonic() - self._held_at < safe_s
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for step in (self._renew, self._schedule, self._clean):
-                if self._stop.is_set():
-                    break
-                self._heart.goes_on("upkeep")
-                try:
-                    step()
-                except SeedError as why:
-                    log.warning("upkeep: %s", why)
-                except Exception:
-                    log.exception("upkeep failed")
-            self._stop.wait(self._pause_s())
-
-    def _renew(self) -> None:
-        began, job = clock.monotonic(), self._job
-        if self._queue.renew(self._name):
-            self._held_at = max(began, self._held_at)
-        elif job is not None and job is self._job:
-            log.warning("the lease of this worker ran out; its job is stopped")
-            self._lost = job
-
-    def _schedule(self) -> None:
-        self._scheduler.tick(self._queue, clock.now())
-
-    def _clean(self) -> None:
-        if clock.monotonic() < self._clean_at:
-            return
-        self._clean_at = clock.monotonic() + self._options.cleanup_every.total_seconds()
-        removed = 0
-        while not self._stop.is_set():
-            some = self._queue.cleanup_old_jobs(self._options.retention)
-            removed += some
-            if not some:
-                break
-            self._heart.goes_on("upkeep")
-            self._renew()
-        if removed:
-            log.info("removed %d old jobs", removed)
-
-    def _pause_s(self) -> float:
-        pause = self._options.lease_s / 3
-        if due := self._scheduler.next_due:
-            pause = min(pause, max(_LEAST_PAUSE_S, (due - clock.now()).total_seconds()))
-        return pause
+class _BrokenOff(BaseException):
+    """Not an Exception, so that only clean-up code runs on the way out."""
 
 
 def run_worker(
@@ -320,12 +249,18 @@ def run_worker(
 
     def end(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, options.grace_s + BREAK_OFF_S)
+
+    def break_off(_number: int, _frame: FrameType | None) -> None:
+        worker.break_off()
 
     def end_after_job(_number: int, _frame: FrameType | None) -> None:
         worker.stop_after_job()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGALRM, break_off)
     signal.signal(signal.SIGHUP, end_after_job)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # the supervisor blocked it
     log.info("worker %s starts", worker_id)

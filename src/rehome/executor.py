@@ -48,12 +48,13 @@ def apply(lanes: Sequence[Lane], world: World, told: Told) -> None:
         for lane in lanes:
             if lane.failure is None:
                 _finish(lane)
+        # In here: who interrupts the way back of one has it begun once more, of all.
+        _take_back([lane for lane in lanes if lane.failure is not None], world, told)
     except BaseException as why:  # Ctrl-C, SIGTERM, a bug: nothing may be left in between
         for lane in lanes:
             lane.failure = lane.failure or why
         _take_back([lane for lane in lanes if _is_open(lane.run)], world, told)
         raise
-    _take_back([lane for lane in lanes if lane.failure is not None], world, told)
 
 
 def _queue(lane: Lane) -> list[Act]:

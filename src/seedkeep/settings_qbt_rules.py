@@ -91,7 +91,7 @@ SERVER_THREADS = Setting(
     parse=whole_number(1, 256),
     default=16,
     metavar="NUMBER",
-    help="Requests that one web process answers at the same time.",
+    help="Requests that change something, and as many that read, at a time in one web process.",
     programs=_HERE,
 )
 SERVER_WRONG_KEYS = Setting(

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -583,6 +583,41 @@ def test_a_moment_claimed_with_a_wrong_clock_does_not_silence_the_schedule(
     right = ScheduleSlot(entry="nightly", due=START)
     assert queue.enqueue_scheduled(right, None, None, dry_run=False) is not None
     assert queue.enqueue_scheduled(right, None, None, dry_run=False) is None
+
+
+def missed(due: datetime) -> ScheduleSlot:
+    return ScheduleSlot(entry="nightly", due=due, missed=True)
+
+
+def test_a_missed_moment_is_made_up_for_once(queue: QueueManager) -> None:
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    queue.note_schedule({"nightly": "0 3 * * *", "other": "6h"}, START - 2 * hour)
+    queue.note_schedule({"nightly": "0 3 * * *"}, START)  # as every start does
+    assert queue.enqueue_scheduled(missed(START - minute), None, None, dry_run=False) is not None
+    assert queue.enqueue_scheduled(missed(START - minute), None, None, dry_run=False) is None
+    assert queue.enqueue_scheduled(missed(START - hour), None, None, dry_run=False) is None
+
+
+def test_an_entry_that_is_new_or_has_other_times_has_missed_nothing(queue: QueueManager) -> None:
+    hour, minute = timedelta(hours=1), timedelta(minutes=1)
+    assert queue.enqueue_scheduled(missed(START - minute), None, None, dry_run=False) is None
+    queue.note_schedule({"nightly": "0 3 * * *"}, START)
+    assert queue.enqueue_scheduled(missed(START - minute), None, None, dry_run=False) is None
+    queue.note_schedule({"nightly": "0 4 * * *"}, START + hour)
+    assert queue.enqueue_scheduled(missed(START + minute), None, None, dry_run=False) is None
+    later = START + hour + minute
+    assert queue.enqueue_scheduled(missed(later), None, None, dry_run=False) is not None
+
+
+def test_after_the_clock_was_set_back_nothing_counts_as_missed(queue: QueueManager) -> None:
+    day = timedelta(days=1)
+    queue.note_schedule({"nightly": "0 3 * * *"}, START - day)
+    wrong = ScheduleSlot(entry="nightly", due=START + day)
+    assert queue.enqueue_scheduled(wrong, None, None, dry_run=False) is not None
+    minute = timedelta(minutes=1)
+    assert queue.enqueue_scheduled(missed(START - minute), None, None, dry_run=False) is None
+    queue.note_schedule({"nightly": "0 4 * * *"}, START)  # and this forgets the wrong moment
+    assert queue.enqueue_scheduled(missed(START + minute), None, None, dry_run=False) is not None
 
 
 # -- several threads and processes

@@ -15,7 +15,8 @@ from tests.support.queues import HASH, taken, worker
 from tests.support.redis_server import RedisServer
 
 from qbt_rules.model import JobStatus
-from qbt_rules.queue_backends.redis_queue import RedisQueue
+from qbt_rules.queue_backends import redis_queue
+from qbt_rules.queue_backends.redis_queue import TRIES, RedisQueue
 from qbt_rules.queue_manager import LeaseLost, NoSuchJob, QueueUnreachable, create_queue
 from seedkeep.errors import Misused
 
@@ -126,6 +127,26 @@ def test_who_leaves_does_not_wait_for_a_redis_that_stands_still(
     again = queue.get_job(held.job_id)
     assert again is not None
     assert again.status is JobStatus.PENDING
+
+
+def test_a_redis_that_stands_still_is_not_waited_for_again_and_again(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections: the library would try in three places, one inside the other."""
+    monkeypatch.setattr(redis_queue, "TRY_FOR_S", 0.5)
+    queue = RedisQueue("", client=redis_queue._client(server.url, tries=TRIES, timeout_s=0.5))
+    queue.enqueue("before")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):  # by a connection of before, and by a new one
+            begun = time.monotonic()
+            with pytest.raises(QueueUnreachable):
+                queue.enqueue("a")
+            assert time.monotonic() - begun < 2.5
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert queue.enqueue("after").context == "after"
+    queue.close()
 
 
 def test_a_url_that_is_none_is_refused_without_showing_it() -> None:

@@ -8,7 +8,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -318,6 +318,31 @@ def test_a_job_that_is_told_to_end_asks_about_no_further_torrent(newer: RulesSta
     with pytest.raises(JobStopped):
         newer.engine().run(job(), lambda: asked("torrents/trackers") > 0)
     assert asked("torrents/trackers") == 1
+
+
+@pytest.mark.parametrize("action", ["rehome_demote", "rehome_promote", "payload_verify"])
+def test_a_job_that_was_told_to_end_between_two_groups_is_not_done(
+    newer: RulesStage, action: str
+) -> None:
+    """Else it would count as completed, and the groups that were left would stay where they are."""
+    first, second = newer.add("a"), newer.add("b")
+    newer.rules(one("{}", action))
+    told: list[str] = []
+
+    class Half(ToldDisk):
+        def demote(self, ids: Collection[str], **how: Any) -> list[Deed]:
+            told.append(action)
+            return [Deed((first,), True, "moved", 7)]
+
+        promote = verify = demote
+
+    newer.disk = Half()
+    with pytest.raises(JobStopped):
+        newer.engine().run(job(), lambda: bool(told))
+    told.clear()
+    newer.disk = ToldDisk(deeds=[Deed((first,), True, ""), Deed((second,), True, "")])
+    result = newer.engine().run(job(), lambda: False).as_json()
+    assert {row["outcome"] for row in result["actions"]} == {"done"}
 
 
 def test_a_job_that_is_told_to_end_does_not_wait_for_the_client(newer: RulesStage) -> None:

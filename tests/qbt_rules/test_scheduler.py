@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -95,6 +96,24 @@ def test_cron_follows_the_local_clock_through_both_changes_of_the_year() -> None
     assert len(hourly) == 4
 
 
+def test_in_the_hour_that_comes_twice_the_next_moment_is_not_a_past_one() -> None:
+    """A daily entry belongs to the first of the two hours, which is over in the second."""
+    (nightly,) = parse_schedule([{"cron": "30 2 * * *"}])
+    second = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # 02:10, for the second time
+    assert nightly.after(second, BERLIN) == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("minute", [10, 35])
+def test_a_server_that_starts_in_the_hour_that_comes_twice_makes_up_for_nothing_of_the_first(
+    queue: SQLiteQueue, minute: int
+) -> None:
+    entries = parse_schedule([{"cron": "30 2 * * *"}])
+    before = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    Scheduler(entries, before, BERLIN).tick(queue, before)
+    now = datetime(2026, 10, 25, 1, minute, tzinfo=UTC)  # it was due at 00:30 UTC
+    assert Scheduler(entries, now, BERLIN).tick(queue, now) == 0
+
+
 def test_intervals_are_the_same_moments_on_every_server() -> None:
     (entry,) = parse_schedule([{"every": "6h"}])
     assert entry.after(START, UTC) == entry.after(START + HOUR, UTC) == START + 2 * HOUR
@@ -166,11 +185,119 @@ def test_a_clock_that_was_set_back_does_not_stop_the_schedule(queue: SQLiteQueue
     assert scheduler.tick(queue, START + HOUR) == 1
 
 
-def test_an_entry_stays_due_until_the_queue_has_taken_it(queue: SQLiteQueue) -> None:
-    class Away:
-        def enqueue_scheduled(self, *_: object, **__: object) -> None:
-            raise QueueUnreachable("Redis does not answer")
+def after_a_restart(
+    queue: SQLiteQueue, now: datetime, when: dict[str, str], known_since: datetime
+) -> int:
+    """Jobs that a server enqueues at its start; one before it had the same schedule."""
+    entries = parse_schedule([{"name": "one", **when}])
+    Scheduler(entries, known_since, UTC).tick(queue, known_since)
+    return Scheduler(entries, now, UTC).tick(queue, now)
 
+
+def test_a_moment_that_fell_into_a_restart_is_made_up_for_once(queue: SQLiteQueue) -> None:
+    hourly, before = {"cron": "0 * * * *"}, START - timedelta(minutes=20)
+    assert after_a_restart(queue, START + timedelta(seconds=40), hourly, before) == 1
+    assert taken(queue).context == "scheduled"
+    assert after_a_restart(queue, START + timedelta(seconds=50), hourly, before) == 0
+
+
+def test_a_moment_that_was_seen_before_the_restart_is_not_repeated(queue: SQLiteQueue) -> None:
+    entries = parse_schedule([{"cron": "0 * * * *"}])
+    running = Scheduler(entries, START - HOUR / 2, UTC)
+    assert running.tick(queue, START + timedelta(seconds=1)) == 1
+    again = Scheduler(entries, START + timedelta(seconds=30), UTC)
+    assert again.tick(queue, START + timedelta(seconds=30)) == 0
+    assert again.next_due == START + HOUR
+
+
+@pytest.mark.parametrize(
+    ("when", "stopped_for", "expected"),
+    [
+        ({"cron": "0 * * * *"}, timedelta(minutes=9), 1),
+        ({"cron": "0 * * * *"}, timedelta(minutes=11), 0),
+        ({"cron": "0 * * * *"}, timedelta(days=3), 1),
+        ({"every": "10s"}, timedelta(days=3), 1),
+        ({"cron": "0 3 * * *"}, timedelta(days=3), 0),
+    ],
+)
+def test_after_a_long_stop_at_most_the_newest_moment_is_made_up_for(
+    queue: SQLiteQueue, when: dict[str, str], stopped_for: timedelta, expected: int
+) -> None:
+    stopped_at = START - timedelta(minutes=1)
+    now = START + stopped_for
+    assert after_a_restart(queue, now, when, stopped_at) == expected
+    assert queue.stats().depth == expected
+
+
+def test_a_new_entry_does_not_run_for_a_moment_before_it_was_there(queue: SQLiteQueue) -> None:
+    entries = parse_schedule([{"cron": "0 * * * *"}])
+    scheduler = Scheduler(entries, START + timedelta(minutes=2), UTC)
+    assert scheduler.tick(queue, START + timedelta(minutes=2)) == 0
+    assert scheduler.tick(queue, START + HOUR) == 1
+
+
+def test_an_entry_with_other_times_than_before_does_not_run_for_what_is_past(
+    queue: SQLiteQueue,
+) -> None:
+    now = START + timedelta(minutes=2)
+    (entry,) = parse_schedule([{"name": "one", "cron": "0 3 * * *"}])
+    Scheduler([entry], START - HOUR, UTC).tick(queue, START - HOUR)
+    assert Scheduler([replace(entry, cron="0 * * * *")], now, UTC).tick(queue, now) == 0
+    assert Scheduler([replace(entry, cron="0 * * * *")], now, BERLIN).tick(queue, now) == 0
+
+
+def test_a_clock_that_was_set_back_repeats_no_moment(queue: SQLiteQueue, hands: Hands) -> None:
+    entries = parse_schedule([{"cron": "*/20 * * * *"}])
+    scheduler = Scheduler(entries, START - HOUR, UTC)
+    assert scheduler.tick(queue, START) == 1
+    back = START - timedelta(minutes=30)
+    hands.at = back
+    assert scheduler.tick(queue, back) == 0
+    assert scheduler.tick(queue, START - timedelta(minutes=20)) == 0
+    assert scheduler.tick(queue, START) == 0
+    assert scheduler.tick(queue, START + timedelta(minutes=20)) == 1
+
+
+def test_a_server_that_starts_with_the_clock_set_back_makes_nothing_up(
+    queue: SQLiteQueue, hands: Hands
+) -> None:
+    entries = parse_schedule([{"cron": "0 * * * *"}])
+    assert Scheduler(entries, START - HOUR, UTC).tick(queue, START) == 1
+    for back in (timedelta(minutes=-3), timedelta(minutes=58), timedelta(hours=5, minutes=-3)):
+        hands.at = START - back
+        assert Scheduler(entries, START - back, UTC).tick(queue, START - back) == 0
+
+
+def test_what_was_missed_is_made_up_for_when_the_queue_is_back(queue: SQLiteQueue) -> None:
+    entries = parse_schedule([{"cron": "0 * * * *"}])
+    Scheduler(entries, START - HOUR / 2, UTC).tick(queue, START - HOUR / 2)
+    now = START + timedelta(minutes=1)
+    scheduler = Scheduler(entries, now, UTC)
+    with pytest.raises(SeedError):
+        scheduler.tick(Away(), now)  # type: ignore[arg-type]
+    assert scheduler.tick(queue, now + timedelta(minutes=40)) == 1
+    assert scheduler.tick(queue, now + timedelta(minutes=41)) == 0
+
+
+def test_a_newer_moment_stands_for_the_one_that_was_missed(queue: SQLiteQueue) -> None:
+    entries = parse_schedule([{"cron": "0 * * * *"}])
+    Scheduler(entries, START - HOUR / 2, UTC).tick(queue, START - HOUR / 2)
+    scheduler = Scheduler(entries, START + timedelta(minutes=1), UTC)
+    assert scheduler.tick(queue, START + HOUR) == 1
+    assert scheduler.tick(queue, START + HOUR + timedelta(minutes=1)) == 0
+
+
+class Away:
+    """A queue that nobody reaches."""
+
+    def note_schedule(self, *_: object) -> None:
+        raise QueueUnreachable("Redis does not answer")
+
+    def enqueue_scheduled(self, *_: object, **__: object) -> None:
+        raise QueueUnreachable("Redis does not answer")
+
+
+def test_an_entry_stays_due_until_the_queue_has_taken_it(queue: SQLiteQueue) -> None:
     scheduler = Scheduler(parse_schedule([{"every": "1h"}]), START, UTC)
     with pytest.raises(SeedError):
         scheduler.tick(Away(), START + HOUR)  # type: ignore[arg-type]

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from tests.qbt_rules.disk_stage import DiskStage, disk_stage
 from tests.qbt_rules.rules_stage import one, outcomes
+from tests.support.engines import forked
 from tests.support.qbt import VERSIONS, RealClient, wait_for
 from tests.support.simulated import SimulatedClient
 from tests.support.torrents import sibling
 
 from qbt_rules.disk import NoDisk
+from qbt_rules.engine import RuleEngine
 from qbt_rules.language.values import Unknown
+from qbt_rules.model import JobStatus
+from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
 from qbt_rules.seed_data import open_seed_data
+from qbt_rules.worker import WorkerOptions, run_worker
+from rehome import recovery
+from rehome.outcome import Watch
 from seedkeep import clock
 
 FILM = {"film.mkv": 300_000, "film.nfo": 50}
@@ -213,6 +224,52 @@ def test_the_rule_that_this_system_exists_for(stage: DiskStage) -> None:
     assert again["runs"] == []
 
 
+def test_a_copy_that_takes_too_long_for_a_server_that_ends_is_taken_back(
+    stage: DiskStage, tmp_path: Path
+) -> None:
+    """Left alone, the container would be killed in the middle, and the run stay open for good."""
+    lab, path = stage.lab, tmp_path / "queue.db"
+    goes = lab.seed("Goes", FILM)
+    lab.look()
+    before = lab.rows()[goes]
+    (tmp_path / "rules.yml").write_text(THE_RULE)
+    queue = SQLiteQueue(path)
+    asked = queue.enqueue("scheduled")
+    copying = tmp_path / "copying"
+
+    def stuck(_bytes: int) -> None:
+        copying.touch()
+        time.sleep(30)
+
+    def work() -> int:
+        engine = RuleEngine(
+            tmp_path / "rules.yml", stage.connect, lambda: open_seed_data(stage.connect)
+        )
+        with mock.patch("qbt_rules.seed_data.Watch", return_value=Watch(copying=stuck)):
+            options = WorkerOptions(grace_s=0.1)
+            return run_worker(lambda: SQLiteQueue(path), lambda: engine, options, "x")
+
+    child = forked(work)
+    try:
+        wait_for(copying.exists, "the copy to begin", timeout_s=60)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    back = queue.get_job(asked.job_id)
+    assert back is not None
+    assert (back.status, back.attempts) == (JobStatus.PENDING, 0)
+    queue.close()
+    assert [run["status"] for run in lab.json("rehome", "runs", "list")["runs"]] == ["rolled-back"]
+    assert lab.rows()[goes] | {"time_active": 0} == before | {"time_active": 0}
+    assert [path for path in lab.pool_seeding.rglob("*") if path.is_file()] == []
+    result = stage.run(THE_RULE, context="scheduled")
+    assert result["outcomes"] == {"done": 2}
+
+
 def test_a_group_that_policy_holds_is_a_result_with_every_reason(stage: DiskStage) -> None:
     torrent_id = stage.lab.seed("Used", FILM)
     stage.lab.import_into_library(torrent_id, "Used (2020)")
@@ -243,6 +300,59 @@ def test_a_promotion_without_the_bytes_on_stash_is_blocked(stage: DiskStage) -> 
 # -- the last copy
 
 
+def test_a_way_back_that_is_under_way_is_not_cut_short(stage: DiskStage, tmp_path: Path) -> None:
+    """Left alone, the container would be killed in the middle, and the run stay open for good."""
+    lab, path = stage.lab, tmp_path / "queue.db"
+    goes = lab.seed("Goes", FILM)
+    lab.look()
+    before = lab.rows()[goes]
+    (tmp_path / "rules.yml").write_text(THE_RULE)
+    queue = SQLiteQueue(path)
+    asked = queue.enqueue("scheduled")
+    copying = tmp_path / "copying"
+
+    def stuck(_bytes: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    true = recovery.recover
+
+    def slow(*arguments: object) -> None:
+        copying.touch()
+        time.sleep(3)
+        true(*arguments)
+
+    def work() -> int:
+        engine = RuleEngine(
+            tmp_path / "rules.yml", stage.connect, lambda: open_seed_data(stage.connect)
+        )
+        with (
+            mock.patch("qbt_rules.seed_data.Watch", return_value=Watch(copying=stuck)),
+            mock.patch.object(recovery, "recover", slow),
+        ):
+            options = WorkerOptions(grace_s=0.1)
+            return run_worker(lambda: SQLiteQueue(path), lambda: engine, options, "x")
+
+    child = forked(work)
+    try:
+        wait_for(copying.exists, "the copy to begin", timeout_s=60)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    back = queue.get_job(asked.job_id)
+    assert back is not None
+    assert (back.status, back.attempts) == (JobStatus.PENDING, 0)
+    queue.close()
+    assert [run["status"] for run in lab.json("rehome", "runs", "list")["runs"]] == ["rolled-back"]
+    assert lab.rows()[goes] | {"time_active": 0} == before | {"time_active": 0}
+    assert [path for path in lab.pool_seeding.rglob("*") if path.is_file()] == []
+    result = stage.run(THE_RULE, context="scheduled")
+    assert result["outcomes"] == {"done": 2}
+
+
 DELETE = "{type: delete_torrent, params: {delete_files: true}}"
 TWICE = f"  - name: again\n    actions: [{DELETE}]\n"
 DELETE_LAST = "{type: delete_torrent, params: {delete_files: true, allow_last_copy: true}}"
@@ -257,6 +367,31 @@ def test_the_only_copy_is_not_deleted_unless_that_is_said(stage: DiskStage) -> N
     assert (stage.lab.seeding / "Film/film.mkv").exists()
     assert stage.run(one("{}", DELETE_LAST))["outcomes"] == {"done": 1}
     assert not (stage.lab.seeding / "Film/film.mkv").exists()
+
+
+def test_a_disk_that_fails_is_not_said_to_have_no_files(
+    stage: DiskStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are none, `set_category` may send a torrent anywhere."""
+    torrent_id = stage.lab.seed("Film", FILM)
+    stage.lab.look()
+    lstat = os.lstat
+
+    def failing(path: str | Path, **options: int | None) -> os.stat_result:
+        if "Film" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return lstat(path, **options)
+
+    disk = open_seed_data(stage.connect)
+    try:
+        assert disk.has_files(torrent_id) is True
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "lstat", failing)
+            assert disk.has_files(torrent_id) is None
+        shutil.rmtree(stage.lab.seeding / "Film")
+        assert disk.has_files(torrent_id) is False
+    finally:
+        disk.close()
 
 
 def test_files_that_a_library_keeps_by_a_hardlink_may_go(stage: DiskStage) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ from tests.support.rules_app import Answering
 from qbt_rules import checks, serve
 from qbt_rules.checks import ClientCheck
 from qbt_rules.config import ENV_VARS, load_settings, open_queue, schedule
+from qbt_rules.live_settings import LiveSettings
 from qbt_rules.web_log import WebLog
-from qbt_rules.web_worker import time_limit
+from qbt_rules.web_worker import Kind, Threads, kind_of, time_limit
 from seedkeep.errors import Misused
+from seedkeep.settings import Settings
 
 
 def test_who_comes_while_qbittorrent_is_asked_does_not_wait() -> None:
@@ -119,3 +123,61 @@ def test_the_kernel_takes_the_time_limit_in_either_form_that_a_python_may_name(o
         client.setsockopt(socket.SOL_SOCKET, option, time_limit(option, 10.0))
         assert client.getsockopt(socket.SOL_SOCKET, option, 16) == time_limit(option, 10.0)
     assert len(time_limit(67, 10.0)) == 16
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"POST /api/execute?context=x HTTP/1.1", Kind.CHANGE),
+        (b"DELETE /api/jobs/1 HTTP/1.1", Kind.CHANGE),
+        (b"POST /ping HTTP/1.1", Kind.CHANGE),
+        (b"nonsense", Kind.CHANGE),
+        (b"GET /api/jobs?context=/ping HTTP/1.1", Kind.READ),
+        (b"HEAD /api/health HTTP/1.1", Kind.READ),
+        (b"GET /ping?x=1 HTTP/1.1", Kind.ALIVE),
+        (b"GET /behind/a/proxy/ping HTTP/1.1", Kind.ALIVE),
+    ],
+)
+def test_requests_are_told_apart_by_what_they_wait_for(line: bytes, kind: Kind) -> None:
+    assert kind_of(line + b"\r\n\r\n") is kind
+
+
+def test_no_kind_of_request_waits_for_another_one() -> None:
+    threads, go_on = Threads(1), threading.Event()
+    waiting = [
+        threads.submit(lambda _: go_on.wait(60), SimpleNamespace(kind=kind))
+        for kind in (Kind.CHANGE, Kind.CHANGE, Kind.READ)
+    ]
+    assert threads.submit(lambda _: "pong", SimpleNamespace(kind=Kind.ALIVE)).result(30) == "pong"
+    assert not any(one.done() for one in waiting)
+    go_on.set()
+    assert all(one.result(30) for one in waiting)
+    threads.shutdown()
+
+
+def test_one_client_that_takes_no_answer_does_not_keep_ping_from_the_others() -> None:
+    """It sends request after request and reads nothing, until its thread waits to send."""
+    threads, go_on = Threads(2), threading.Event()
+    ping = SimpleNamespace(kind=Kind.ALIVE)
+    stuck = threads.submit(lambda _: go_on.wait(60), ping)
+    try:
+        assert threads.submit(lambda _: "pong", ping).result(5) == "pong"
+    finally:
+        go_on.set()
+        threads.shutdown()
+    assert stuck.result(30)
+
+
+def test_a_folder_that_is_closed_to_the_server_leaves_its_settings_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody but root may enter it any more, and somebody sends a SIGHUP."""
+
+    def closed() -> Settings:
+        raise PermissionError(errno.EACCES, "Permission denied", "/config/config.yml")
+
+    settings = load_settings({"config.dir": str(tmp_path)})
+    live = LiveSettings(settings, closed)
+    assert not live.reload()
+    assert live.now is settings
+    assert "the settings stay as they are" in caplog.text

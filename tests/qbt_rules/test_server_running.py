@@ -7,7 +7,9 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -188,6 +190,27 @@ def test_a_server_ends_in_time_and_works_again_although_somebody_locked_its_queu
             assert time.monotonic() - begun < 15
         assert "the seat stays taken until the lease ends" in server.log
         server.start()
+        assert server.ask("POST", "/api/execute").status_code == 202
+
+
+def test_who_only_reads_is_answered_while_somebody_keeps_the_queue_locked(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(RULES)
+
+    def execute(server: RulesServer) -> tuple[Any, float]:
+        begun = time.monotonic()
+        return server.ask("POST", "/api/execute"), time.monotonic() - begun
+
+    with running(tmp_path, SERVER_THREADS="1") as server, ThreadPoolExecutor(1) as pool:
+        with open_database(tmp_path / "qbt-rules.db") as db, transaction(db):
+            asked = pool.submit(execute, server)
+            time.sleep(0.5)
+            for path in ("/ping", "/api/jobs", "/api/stats"):
+                assert server.ask("GET", path).status_code == 200
+            assert "queue" in server.ask("GET", "/api/health").json()
+            assert not asked.done(), "the request for a job still waits"
+            answer, took_s = asked.result()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert took_s < 9
         assert server.ask("POST", "/api/execute").status_code == 202
 
 

@@ -318,6 +318,32 @@ def test_waiting_for_the_turn_is_not_needed_for_correctness(
     queue.close()
 
 
+def test_nobody_waits_for_a_locked_queue_longer_than_its_time_however_many_wait(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    """Of the same process and of others, come together and one after the other."""
+    limit_s = 1.5
+    processes = [Connections(path, busy_timeout_s=limit_s) for _ in range(2)]
+
+    def waited(process: Connections, after_s: float) -> float:
+        time.sleep(after_s)
+        begun = time.monotonic()
+        with pytest.raises(Locked):
+            process.write(Database.changes)
+        return time.monotonic() - begun
+
+    with open_database(path) as db, transaction(db), ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(waited, one, 0.1 * n) for n in range(3) for one in processes]
+        took = [one.result() for one in asked]
+    assert max(took) < limit_s + 1
+    for process in processes:
+        assert process.write(lambda _db: 5) == 5
+        row = process.reader().one("PRAGMA busy_timeout")
+        assert row is not None
+        assert row[0] == limit_s * 1000
+        process.close()
+
+
 def test_who_leaves_does_not_wait_for_somebody_who_keeps_the_queue_locked(
     queue: SQLiteQueue, path: Path
 ) -> None:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from tests.support.engines import RESULT, LongJob, ScriptedEngine
+from tests.support.engines import RESULT, LongJob, ScriptedEngine, forked
 from tests.support.qbt import wait_for
 from tests.support.queues import worker as named
 
@@ -21,8 +22,9 @@ from qbt_rules.engine import JobStopped
 from qbt_rules.model import Job, JobResult, JobStatus
 from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
 from qbt_rules.queue_manager import QueueUnreachable, wait_until_final
-from qbt_rules.scheduler import parse_schedule
+from qbt_rules.scheduler import Scheduler, parse_schedule
 from qbt_rules.worker import Worker, WorkerOptions, run_worker, worker_child
+from seedkeep import clock
 from seedkeep.errors import SeedError, Unreachable
 
 WAIT_S = 60.0  # longer than any machine needs; nothing waits so long when all is well
@@ -298,18 +300,26 @@ def test_the_schedule_enqueues_while_a_job_runs(queue: SQLiteQueue) -> None:
         engine.finish.set()
 
 
+def test_a_worker_makes_up_for_a_moment_that_fell_into_its_restart(queue: SQLiteQueue) -> None:
+    now = clock.now()
+    at = (now - timedelta(minutes=3)).astimezone(UTC)
+    cron = f"{at.minute} {at.hour} {at.day} {at.month} *"  # once a year
+    schedule = parse_schedule([{"cron": cron, "context": "nightly"}])
+    with mock.patch.dict(os.environ, TZ="UTC"):
+        Scheduler(schedule, now - timedelta(hours=1)).tick(queue, now - timedelta(hours=1))
+        with running(Worker(queue, ScriptedEngine(), WorkerOptions(schedule=schedule))):
+            wait_for(lambda: queue.stats().counts[JobStatus.COMPLETED] == 1, "the job", WAIT_S)
+        assert Scheduler(schedule, clock.now()).tick(queue, clock.now()) == 0
+
+
+def test_a_lease_is_renewed_soon_after_the_queue_was_away_for_a_moment(queue: SQLiteQueue) -> None:
+    """The next regular renewals would come 10 s and 20 s later, the end of the lease after 30."""
+    failing = Failing(queue, renew=3)
+    with running(Worker(failing, ScriptedEngine())):  # type: ignore[arg-type]
+        wait_for(lambda: not failing.failures["renew"], "the renewals", timeout_s=9)
+
+
 # -- as a process
-
-
-def forked(body: Callable[[], int]) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            code = body()
-        finally:
-            os._exit(code)
-    return child
 
 
 def test_sigterm_ends_the_process_with_the_job_back_in_the_queue(tmp_path: Path) -> None:
@@ -402,3 +412,36 @@ def test_an_error_of_ours_is_told_without_a_traceback(
     with running(Worker(queue, ScriptedEngine(raising(SeedError("no"))))):
         assert final(queue, queue.enqueue("a")).error == "no"
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def ended(child: int) -> bool:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    assert not pid or os.waitstatus_to_exitcode(status) == 0
+    return pid == child
+
+
+def test_a_job_that_hears_nothing_is_broken_off_in_time(tmp_path: Path) -> None:
+    """It copies, or it reads, or it waits for somebody who does not answer."""
+    path = tmp_path / "queue.db"
+    queue = SQLiteQueue(path)
+    asked = queue.enqueue("a")
+    options = WorkerOptions(grace_s=0.2)
+    child = forked(
+        lambda: run_worker(lambda: SQLiteQueue(path), lambda: LongJob(stubborn=True), options, "x")
+    )
+    gone = False
+    try:
+        wait_for(lambda: queue.health().processing == 1, "the job to start", timeout_s=WAIT_S)
+        os.kill(child, signal.SIGTERM)
+        os.kill(child, signal.SIGTERM)  # somebody is impatient: that makes nothing later
+        wait_for(lambda: ended(child), "the worker to end", timeout_s=20)
+        gone = True
+    finally:
+        if not gone:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    back = queue.get_job(asked.job_id)
+    assert back is not None
+    assert (back.status, back.attempts) == (JobStatus.PENDING, 0)
+    assert queue.health().worker is None
+    queue.close()

@@ -1,7 +1,8 @@
-"""Engines for tests of the worker: they do what a test says."""
+"""Engines for tests of the worker: they do what a test says; and a process to run one in."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,3 +39,15 @@ class LongJob:
                 self.stopped.set()
                 raise JobStopped
         return RESULT
+
+
+def forked(body: Callable[[], int]) -> int:
+    """The process id of a child that ends with what `body` returns, or with 70."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            code = body()
+        finally:
+            os._exit(code)
+    return child

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -47,11 +47,15 @@ from seedkeep import clock
 from seedkeep.errors import Misused
 
 CONNECT_TIMEOUT_S = 3.0
-ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 5.0
+HEALTH_S = 3.0  # the same, of somebody who only wants to know whether it answers
 LEAVE_S = 1.5  # to connect, and for the answer, of somebody who has to end
-TRIES = 5  # after the first; 0.05 s to 1 s apart
+TRIES = 5  # after the first; 0.1 s to 1 s apart
+TRY_FOR_S = 5.0  # no try begins later than that after the first
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")  # other text may name another key of the queue's
 _NO_CHANGES = ("READONLY", "MISCONF", "NOREPLICAS")  # a replica; its disk is full; too few of them
+
+T = TypeVar("T")
 
 
 class RedisQueue:
@@ -68,14 +72,14 @@ class RedisQueue:
     ) -> None:
         """`client`, `lease_clock_ms`: for tests, in place of a connection and the server's TIME."""
         self._redis = client or _client(url, tries=TRIES)
-        self._impatient = client or _client(url, tries=0)
+        self._impatient = client or _client(url, tries=0, timeout_s=HEALTH_S)
         self._hasty = client or _client(url, tries=0, timeout_s=LEAVE_S)
         self._lease_clock_ms = lease_clock_ms
         self._claims: dict[str, str] = {}  # by worker: of a call that has no answer yet
         self._scripts = {
             name: self._redis.register_script(scripts.PRELUDE + getattr(scripts, name))
             for name in (
-                *("ENQUEUE", "DEQUEUE", "RENEW", "END", "RELEASE"),
+                *("ENQUEUE", "NOTE", "DEQUEUE", "RENEW", "END", "RELEASE"),
                 *("END_AND_DEQUEUE", "LEAVE", "REAP", "CANCEL", "CLEAN_UP", "PAGE"),
             )
         }
@@ -90,14 +94,17 @@ class RedisQueue:
         dry_run: bool = False,
         coalesce: bool = True,
     ) -> Job:
-        answer = self._enqueue(context, torrent_hash, dry_run, coalesce, ("", "", ""))
+        answer = self._enqueue(context, torrent_hash, dry_run, coalesce, ("", "", "", ""))
         return read_job(answer)
+
+    def note_schedule(self, timings: Mapping[str, str], since: datetime) -> None:
+        pairs = [text for pair in timings.items() for text in pair]
+        self._run("NOTE", stored(since), _impossible(), *pairs)
 
     def enqueue_scheduled(
         self, slot: ScheduleSlot, context: str | None, torrent_hash: str | None, *, dry_run: bool
     ) -> Job | None:
-        impossible = stored(clock.now() + CLOCKS_AGREE)
-        claim = (slot.entry, stored(slot.due), impossible)
+        claim = (slot.entry, stored(slot.due), _impossible(), "1" if slot.missed else "")
         answer = self._enqueue(context, torrent_hash, dry_run, True, claim)
         return read_job(answer) if answer else None
 
@@ -206,7 +213,7 @@ class RedisQueue:
         torrent_hash: str | None,
         dry_run: bool,
         coalesce: bool,
-        claim: tuple[str, str, str],
+        claim: tuple[str, str, str, str],
     ) -> Any:
         return self._run(
             "ENQUEUE",
@@ -236,6 +243,32 @@ class RedisQueue:
             return self._scripts[script](args=list(arguments))
 
 
+class _Tries(Retry):
+    """Tries again, but not for ever: the library tries in three places, one inside the other.
+
+    With a Redis that takes connections and stands still, each call would else take minutes.
+    """
+
+    def __init__(self, tries: int) -> None:
+        super().__init__(ExponentialBackoff(cap=1.0, base=0.05), tries)
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        until = clock.monotonic() + TRY_FOR_S
+
+        def failed(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            if clock.monotonic() >= until:
+                raise error
+
+        return super().call_with_retry(do, failed, is_retryable, with_failure_count)
+
+
 def _client(url: str, *, tries: int, timeout_s: float = ANSWER_TIMEOUT_S) -> redis.Redis:
     try:
         return redis.Redis.from_url(
@@ -245,7 +278,7 @@ def _client(url: str, *, tries: int, timeout_s: float = ANSWER_TIMEOUT_S) -> red
             socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             socket_timeout=timeout_s,
             health_check_interval=30,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), tries),
+            retry=_Tries(tries),
             retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
         )
     except ValueError as why:
@@ -292,3 +325,8 @@ def _moment() -> tuple[str, str]:
 
 def _score(moment: datetime) -> str:
     return f"{moment.timestamp():.6f}"
+
+
+def _impossible() -> str:
+    """What is later was claimed while the clock was wrong; else an entry would rest until then."""
+    return stored(clock.now() + CLOCKS_AGREE)

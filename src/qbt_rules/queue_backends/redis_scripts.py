@@ -11,7 +11,8 @@ Keys (all begin with `qbt_rules:`):
     jobs:by_time       ZSET   ids by created_at (unix seconds)
     jobs:by_end        ZSET   ids of completed and failed jobs by completed_at
     worker             HASH   the seat; its lease is counted on the clock of the Redis server
-    schedule           HASH   schedule entry → newest moment that was enqueued
+    schedule           HASH   schedule entry → moment up to which it is done with
+    schedule:timing    HASH   schedule entry → what it says about its times
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FIELDS = (
 PRELUDE = """
 local P = 'qbt_rules:'
 local PENDING, PROCESSING = P .. 'queue:pending', P .. 'queue:processing'
-local SEAT, SCHEDULE = P .. 'worker', P .. 'schedule'
+local SEAT, SCHEDULE, TIMINGS = P .. 'worker', P .. 'schedule', P .. 'schedule:timing'
 local BY_TIME, BY_END = P .. 'jobs:by_time', P .. 'jobs:by_end'
 local STATUSES = {'pending', 'processing', 'completed', 'failed', 'cancelled'}
 local call = redis.call
@@ -97,13 +98,17 @@ local function held(id, worker, attempts, status)
 end
 """
 
-# ARGV: id, context, hash, dry_run, created_at, score, coalesce, entry, due, impossible
+# ARGV: id, context, hash, dry_run, created_at, score, coalesce, entry, due, impossible, missed
 ENQUEUE = """
 local id, context, hash, dry_run = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if call('EXISTS', job_key(id)) == 1 then return whole(id) end  -- a repeated call
 if ARGV[8] ~= '' then
   local last = call('HGET', SCHEDULE, ARGV[8])
-  if last and last >= ARGV[9] and last <= ARGV[10] then return '' end
+  if ARGV[11] == '1' then
+    if not last or last >= ARGV[9] then return '' end
+  elseif last and last >= ARGV[9] and last <= ARGV[10] then
+    return ''
+  end
   call('HSET', SCHEDULE, ARGV[8], ARGV[9])
 end
 if ARGV[7] == '1' then
@@ -134,6 +139,19 @@ if call('LLEN', PENDING) == 1 and call('LLEN', PROCESSING) == 0 then
   call('PUBLISH', P .. 'queue:bell', '')
 end
 return whole(id)
+"""
+
+# ARGV: since, impossible, then entry, timing…
+NOTE = """
+for n = 3, #ARGV, 2 do
+  local entry, timing = ARGV[n], ARGV[n + 1]
+  local due, before = call('HGET', SCHEDULE, entry), call('HGET', TIMINGS, entry)
+  if not due or (before and before ~= timing and (due < ARGV[1] or due > ARGV[2])) then
+    call('HSET', SCHEDULE, entry, ARGV[1])
+  end
+  call('HSET', TIMINGS, entry, timing)
+end
+return 1
 """
 
 # ARGV: worker, host, pid, lease (ms), moment, score, claim, now, most, why

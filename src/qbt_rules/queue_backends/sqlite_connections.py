@@ -25,7 +25,9 @@ from typing import Any, Generic, TypeVar
 
 from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
 
-BUSY_TIMEOUT_S = 10.0
+BUSY_TIMEOUT_S = 5.0  # from the request to `Locked`: who called waits no longer than that
+_LEAST_WAIT_S = 0.05  # for the lock, however long the turn took
+_UNTOUCHED = 0.9  # of that time: what was waited before is not worth a change
 _MOST_TOGETHER = 200
 _LOOK_S = 0.005
 
@@ -77,10 +79,10 @@ class Connections:
             request.wait()
             leads = not request.done
         if leads:
-            self._lead(held)
+            self._lead(held, request.asked_at)
         return request.answer()
 
-    def _lead(self, held: _Held) -> None:
+    def _lead(self, held: _Held, asked_at: float) -> None:
         """Do what waits, which begins with this thread's own; then the next one leads.
 
         The next one starts before the others are woken, so that nothing stands still meanwhile.
@@ -90,9 +92,10 @@ class Connections:
             try:
                 with held.lock, self._turn():
                     db = self._connection()
-                    with held.mutex:
-                        group += _some(held.waiting)
-                    _do_together(db, group)
+                    with self._patience(db, asked_at):
+                        with held.mutex:
+                            group += _some(held.waiting)
+                        _do_together(db, group)
             finally:
                 self._hand_on(held, took=bool(group))
             self._sync(held, group)
@@ -152,8 +155,9 @@ class Connections:
         Visible at once to everybody and safe from the end of a process.  A power cut may undo it,
         together with everything that came after it.
         """
+        asked_at = time.monotonic()
         db = self._connection()
-        with self._held.lock, self._turn(), transaction(db):
+        with self._held.lock, self._turn(), self._patience(db, asked_at), transaction(db):
             return work(db)
 
     def close(self) -> None:
@@ -196,6 +200,22 @@ class Connections:
                     raise
                 time.sleep(_LOOK_S)
 
+    @contextmanager
+    def _patience(self, db: Database, asked_at: float) -> Iterator[None]:
+        """Wait for SQLite's lock as long as is left of the time since `asked_at`.
+
+        Else everybody who stood in line behind one that waited in vain would begin to wait anew.
+        """
+        left_s = self._busy_timeout_s - (time.monotonic() - asked_at)
+        if left_s > self._busy_timeout_s * _UNTOUCHED:
+            yield
+            return
+        _wait_at_most(db, max(_LEAST_WAIT_S, left_s))
+        try:
+            yield
+        finally:
+            _wait_at_most(db, self._busy_timeout_s)
+
     def after_fork(self) -> None:
         _inherited.append(self._held)
         self._held = _Held()
@@ -223,6 +243,7 @@ class _Request(Generic[X, T]):
 
     def __init__(self, work: Callable[[Database, list[X]], list[T]], item: X) -> None:
         self.work, self.item = work, item
+        self.asked_at = time.monotonic()
         self.done = False
         self._value: Any = None
         self._error: BaseException | None = None
@@ -261,6 +282,10 @@ class _Held:
         self.folder_synced = False
         self.opened: weakref.WeakSet[Database] = weakref.WeakSet()
         self.turn = -1  # descriptor; a child opens its own, since a lock belongs to the opening
+
+
+def _wait_at_most(db: Database, seconds: float) -> None:
+    db.script(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ A status moves only along an arrow of `JobStatus`, and the WHERE of each UPDATE 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from qbt_rules.model import (
     Stats,
 )
 from qbt_rules.queue_backends import sqlite_reports as reports
+from qbt_rules.queue_backends import sqlite_schedule as schedule
 from qbt_rules.queue_backends.bell import Ringer, SocketBell
 from qbt_rules.queue_backends.bounds import (
     error_text,
@@ -33,7 +34,6 @@ from qbt_rules.queue_backends.sqlite_connections import Connections
 from qbt_rules.queue_backends.sqlite_reports import read_job
 from qbt_rules.queue_backends.times import stored
 from qbt_rules.queue_manager import (
-    CLOCKS_AGREE,
     Bell,
     WorkerName,
     cannot_cancel,
@@ -80,11 +80,14 @@ class SQLiteQueue:
         self._ringer.ring(bell)
         return job
 
+    def note_schedule(self, timings: Mapping[str, str], since: datetime) -> None:
+        self._connections.write(lambda db: schedule.note(db, timings, since))
+
     def enqueue_scheduled(
         self, slot: ScheduleSlot, context: str | None, torrent_hash: str | None, *, dry_run: bool
     ) -> Job | None:
         def work(db: Database) -> tuple[Job | None, str | None]:
-            if not _claim_slot(db, slot):
+            if not schedule.claim(db, slot):
                 return None, None
             wanted = Wanted(
                 stored_context(context), stored_hash(torrent_hash), dry_run, coalesce=True
@@ -285,21 +288,6 @@ def _clean_up(db: Database, before: str, most: int) -> int:
         (before, most),
     )
     return db.changes()
-
-
-def _claim_slot(db: Database, slot: ScheduleSlot) -> bool:
-    db.execute(
-        "INSERT INTO schedule_slots (entry, due) VALUES (:entry, :due)"
-        " ON CONFLICT (entry) DO UPDATE SET due = excluded.due"
-        " WHERE due < excluded.due OR due > :impossible",
-        {
-            "entry": slot.entry,
-            "due": stored(slot.due),
-            # Claimed while the clock was wrong; else the entry would rest until then.
-            "impossible": stored(clock.now() + CLOCKS_AGREE),
-        },
-    )
-    return db.changes() == 1
 
 
 def _take_seat(db: Database, worker: WorkerName, bell: Bell | None) -> bool:
