@@ -162,8 +162,8 @@ COLUMNS = {
     (
         "run_steps",
         "error",
-    ): "what went wrong when it was undone; of a copy that is done, what"
-    " it could not keep of owner, mode and attributes; empty: nothing",
+    ): "what went wrong when it was undone, or which torrents were then left alone; of a copy"
+    " that is done, what it could not keep of owner, mode and attributes; empty: nothing",
     ("dirs_<device_id>", "dir_id"): "number of the directory",
     ("dirs_<device_id>", "parent_id"): "the directory above; NULL for the root",
     ("dirs_<device_id>", "path"): _PATH,

@@ -76,6 +76,7 @@ class AppliedDocument:
 class RunDocument:
     run: RunRow
     undone_by: int | None
+    left_behind: list[str]
     steps: list[StepRow]
 
 
@@ -91,6 +92,7 @@ class EndedDocument:
     asked_for: str
     run_id: int | None
     applied: AppliedDocument | None
+    left_behind: list[str]
     error: FailureDocument | None
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
+from hashall.catalog.runs import RunRow, RunStatus
 from hashall.fsops import PREFIX
+from hashall.qbittorrent import INCOMPLETE_SUFFIX
 from rehome.model import (
     Adopt,
     Direction,
     Hide,
     MakeStaging,
+    MoveFiles,
     Place,
     Plan,
     ProveAway,
@@ -24,7 +28,9 @@ from rehome.model import (
     Step,
 )
 from rehome.presence import lies_at
+from rehome.switch import InTheWay
 
+AnyMove = TypeVar("AnyMove", bound=MoveFiles)
 WITHOUT_COPY = "without its copy: that disk is lost"  # in the note of a run that was taken back so
 
 
@@ -48,9 +54,35 @@ def lying_there(original: Plan) -> tuple[str, ...]:
 
 
 def placed_paths(original: Plan) -> dict[str, bool]:
-    """Where the torrents of a run have their files since, and whether each is an empty one."""
+    """Where the torrents of a run have their files since, and whether each is an empty one.
+
+    Also where the client would have begun one anew: that would go along with its torrent.
+    """
     moves = [step for step in original.steps if isinstance(step, Relocate)]
-    return {f"{m.to_root}/{name}": name in m.empty for m in moves for name in m.names}
+    paths = {f"{m.to_root}/{name}": name in m.empty for m in moves for name in m.names}
+    return paths | dict.fromkeys(_begun_anew(moves), False)
+
+
+def begun_anew(moves: Iterable[Relocate]) -> list[str]:
+    """Downloads that the client has begun where the copies were.  Raises `OSError`.
+
+    Going back it would take them along, to beside the whole files, and count on them.
+    """
+    return [path for path in _begun_anew(moves) if lies_at(path)]
+
+
+def refuse_begun_anew(moves: Iterable[Relocate]) -> None:
+    """Raises `InTheWay` for these, or `OSError`."""
+    if found := begun_anew(moves):
+        raise InTheWay(
+            "downloads were begun where the lost copy was",
+            detail="\n".join(found[:10]),
+            hint="stop these torrents in qBittorrent, and move the files away",
+        )
+
+
+def _begun_anew(moves: Iterable[Relocate]) -> list[str]:
+    return [f"{move.to_root}/{name}{INCOMPLETE_SUFFIX}" for move in moves for name in move.names]
 
 
 def proofs_of_absence(steps: Iterable[Step], plan_id: str) -> list[ProveAway]:
@@ -86,21 +118,29 @@ def left_on_it(original: Plan) -> tuple[str, ...]:
     )
 
 
-def left_of(plan: Plan) -> tuple[str, ...]:
-    """What may be on the lost disk after an open run was rolled back without it."""
-    if plan.direction is Direction.UNDO:
-        hidden = sorted({step.dst_root for step in plan.steps if isinstance(step, Hide)})
-        return tuple(f"if that disk comes back, its copies may be in {path}" for path in hidden)
-    adopted = [step for step in plan.steps if isinstance(step, Adopt)]
-    return (
-        *(
-            f"if that disk comes back: {_files(len(step.names))} that lay in {step.src_root} before"
-            f" may be in {step.dst_root}; move them back first"
-            for step in adopted
-        ),
-        f"if that disk comes back: copies may be in {plan.staging}, and in their places;"
-        " nobody uses them",
+def left_behind(row: RunRow, plan: Plan) -> tuple[str, ...]:
+    """What may be on the lost disk of a run that was rolled back without it; nothing of others."""
+    without = row.status is RunStatus.ROLLED_BACK and WITHOUT_COPY in row.note
+    return _left_of(plan) if without else ()
+
+
+def _left_of(plan: Plan) -> tuple[str, ...]:
+    back = "if that disk comes back: "
+    aside = [(step.src_root, step.dst_root, len(step.names)) for step in _of(Adopt, plan)]
+    aside += [(step.dst_root, step.src_root, len(step.names)) for step in _of(Reveal, plan)]
+    first = tuple(
+        f"{back}{_files(count)} that lay in {usual} before may be in {now}; move them back first"
+        for usual, now, count in aside
     )
+    if plan.direction is Direction.UNDO:
+        hidden = sorted({step.dst_root for step in _of(Hide, plan)})
+        return (*first, *(f"if that disk comes back, its copies may be in {p}" for p in hidden))
+    copies = f"{back}copies may be in {plan.staging}, and in their places; nobody uses them"
+    return (*first, copies)
+
+
+def _of(kind: type[AnyMove], plan: Plan) -> list[AnyMove]:
+    return [step for step in plan.steps if isinstance(step, kind)]
 
 
 def _files(count: int) -> str:

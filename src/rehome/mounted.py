@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from hashall.catalog import Catalog
 from hashall.catalog.runs import RunRow, RunStatus
+from hashall.model import Place
 from hashall.places import Places
+from hashall.relpath import join
 from rehome.model import Direction, Plan
 from rehome.outcome import asked_of, ways_out_of
+from rehome.presence import may_lie_at
 from seedkeep.errors import Refused
 
 
@@ -66,10 +70,14 @@ def _sources(plan: Plan) -> _Side:
 def _require(places: Places, side: _Side, way_out: str) -> None:
     or_else = f"; if that disk is lost for good: {way_out}" if way_out else ""
     for path in side.paths:
+        elsewhere = None
         try:
             there, detail = _is_on(places, path, side.devices), "it may not be mounted"
+            elsewhere = None if there else _elsewhere(places, path, side.devices)
         except OSError as why:
             there, detail = False, f"{why.strerror}; it may not be mounted"
+        if elsewhere is not None:
+            detail, or_else = f"that filesystem is mounted elsewhere, and has it at {elsewhere}", ""
         if not there:
             raise Refused(
                 f"{path} is not on the filesystem that the plan was made for",
@@ -82,10 +90,39 @@ def _require_absence(places: Places, side: _Side, hint: str) -> None:
     for path in side.paths:
         try:
             there, detail = _is_on(places, path, side.devices), "its filesystem is mounted there"
+            if not there and (elsewhere := _elsewhere(places, path, side.devices)) is not None:
+                there, detail = True, f"its filesystem is mounted, and has it at {elsewhere}"
         except OSError as why:
             there, detail = True, f"it cannot be looked at: {why.strerror}"
         if there:
             raise Refused(f"{path} is not lost", detail=detail, hint=hint)
+
+
+def _elsewhere(places: Places, path: Path, devices: Sequence[int]) -> Path | None:
+    """Where one of these filesystems shows what should be at `path`, through another mount.
+
+    Of a mount that is gone nobody can say which folder it had shown.  So a path that ends like
+    `path` and has something is taken for it: the answer can only be that no disk is lost.
+    """
+    usual = Path(places.mounts.locate_missing(path).abspath)
+    for device_id in devices:
+        for relpath in dict.fromkeys(_relpaths(places.catalog, usual, device_id)):
+            found = places.abspath(Place(device_id, relpath))
+            if found is not None and found != usual and may_lie_at(found):
+                return found
+    return None
+
+
+def _relpaths(catalog: Catalog, usual: Path, device_id: int) -> Iterator[str]:
+    """Where it can be inside the filesystem: below a mount of before, or a folder once scanned."""
+    for point in catalog.devices.mount_points(device_id):
+        if usual.is_relative_to(point):
+            yield "/".join(usual.relative_to(point).parts)
+    for root in [path for device, path, *_ in catalog.scans.roots() if device == device_id]:
+        if PurePosixPath(root).name == usual.name:
+            yield root
+        for start in range(1, len(usual.parts)):
+            yield join(root, "/".join(usual.parts[start:]))
 
 
 def _leave_out(flag: str) -> str:

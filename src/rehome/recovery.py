@@ -11,7 +11,7 @@ from pathlib import Path
 from hashall import fsops
 from hashall.catalog.runs import RunStatus, StepRow, StepState
 from hashall.journal import Run
-from rehome.copy_lost import proofs_of_absence
+from rehome.copy_lost import proofs_of_absence, refuse_begun_anew
 from rehome.lanes import (
     Act,
     Lane,
@@ -42,6 +42,10 @@ from rehome.presence import lies_at
 from rehome.world import World, remove_if_empty
 from seedkeep.errors import Partial, SeedError
 
+# Kept with the step that stopped them, before the run is closed: a way back that ends right there
+# is followed by one that has to tell it.
+LEFT_ALONE = "left alone, because it was removed or moved, or misses files"
+
 
 class RollbackFailed(Partial):
     """An undo failed too; the run stays open."""
@@ -65,6 +69,8 @@ def recover(lanes: Sequence[Lane], world: World, told: Told) -> None:
     """
     # One that committed, and what came after failed: there is nothing to take back.
     lanes = [lane for lane in lanes if lane.run.row.status is RunStatus.OPEN]
+    for lane in lanes:
+        _judge_again(lane)
     _undo(lanes, world, told, down_to=0)
     for lane in lanes:
         if lane.error is None:
@@ -96,27 +102,38 @@ def _close(lane: Lane) -> None:
     missing = _look_for(lane)
     if lane.error is not None:
         return
-    note = "; ".join([lane.reason, *(f"missing: {path}" for path in missing)])
+    left = [f"{LEFT_ALONE}: {torrent}" for torrent in sorted(lane.gone | lane.lame)]
+    note = "; ".join([lane.reason, *(f"missing: {path}" for path in missing), *left])
     try:
         lane.run.rolled_back(note)
     except SeedError as why:
         lane.error = _still_open(lane, [str(why)])
         return
-    left = lane.gone | lane.lame
     if missing or left:
         lane.error = NotAsBefore(
             f"run {lane.run.run_id} was rolled back, but not everything is as it was before",
-            detail="\n".join(
-                [
-                    *(f"gone, and not by us: {path}" for path in missing),
-                    *(
-                        f"left alone, because it was removed or moved, or misses files: {t}"
-                        for t in sorted(left)
-                    ),
-                ]
-            ),
+            detail="\n".join([*(f"gone, and not by us: {path}" for path in missing), *left]),
             hint="look at these; the run is closed",
         )
+
+
+def _judge_again(lane: Lane) -> None:
+    """An earlier try left torrents alone and ended before it could say so: find out anew which.
+
+    Those that are back by now, or their files on a disk that is back, get all that they had.
+    """
+    if lane.gone or lane.lame:
+        return  # that was this very try
+    rows = [row for row in lane.run.steps() if row.state is StepState.UNDONE]
+    noted = [row for row in rows if row.error.startswith(LEFT_ALONE)]
+    left = "".join(row.error for row in noted)
+    theirs = (SetManagement, SetCategory)
+    skipped = [r for r in rows if isinstance(s := _step_of(r), theirs) and s.torrent_id in left]
+    try:
+        for row in (*skipped, *noted):  # while the note stands, a try that is killed is repeated
+            lane.run.intend(row.seq)
+    except SeedError as why:
+        lane.error = _still_open(lane, [str(why)])
 
 
 def _undo(lanes: Sequence[Lane], world: World, told: Told, *, down_to: int) -> None:
@@ -174,8 +191,9 @@ def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
     # A step on a lost disk stays begun: should the disk be there when the way back goes on, it is
     # undone then.  What lay in its place before may be in the staging folder.
     written = [act for act in undone if not act.lane.is_lost(act.step)]
+    remarks = {(act.lane.run, act.row.seq): _remark_on(act) for act in written}
     try:
-        write_down(written, Run.undone)
+        write_down(written, lambda run, seq: _undone(run, seq, remarks[run, seq]))
     except SeedError as why:
         failed += [(act, why) for act in undone]
         undone = []
@@ -186,6 +204,18 @@ def _undo_together(acts: Sequence[Act], world: World, told: Told) -> None:
         act.lane.stuck_phase = act.step.phase
     for act in undone:
         told(act.step, "undone")
+
+
+def _remark_on(act: Act) -> str:
+    """What has to outlive this try; "": nothing."""
+    left = sorted(act.lane.gone | act.lane.lame)
+    return f"{LEFT_ALONE}: {', '.join(left)}" if left and isinstance(act.step, StopTorrents) else ""
+
+
+def _undone(run: Run, seq: int, remark: str) -> None:
+    run.undone(seq)
+    if remark:
+        run.remark(seq, remark)
 
 
 def _undo_all(world: World, acts: Sequence[Act]) -> None:
@@ -272,10 +302,15 @@ def _begun(run: Run) -> list[Step]:
     return [step_from(row.step) for row in run.begun_steps()]
 
 
-def _places(run: Run) -> dict[str, tuple[str, str]]:
-    """The save paths that each torrent can have through this run."""
+def _places(run: Run) -> dict[str, tuple[str, ...]]:
+    """The save paths that each torrent can have through this run.
+
+    The new one only while its relocation has begun: otherwise nothing of ours will lie there.
+    """
     moves = [step for step in map(_step_of, run.steps()) if isinstance(step, Relocate)]
-    return {move.torrent_id: (move.client_from, move.client_to) for move in moves}
+    begun = {step for step in _begun(run) if isinstance(step, Relocate)}
+    both = {m.torrent_id: (m.client_from, m.client_to) for m in moves}
+    return both | {m.torrent_id: (m.client_from,) for m in moves if m not in begun}
 
 
 def _mend(world: World, lanes: Sequence[Lane]) -> None:
@@ -288,6 +323,8 @@ def _mend(world: World, lanes: Sequence[Lane]) -> None:
         if any(isinstance(step, Relocate) for step in begun):
             hides = [step for step in begun if isinstance(step, Hide)]
             _hide_again(world, [step for step in hides if not lane.is_lost(step)])
+            if _went_to_lost(lane):
+                refuse_begun_anew(step for step in begun if isinstance(step, Relocate))
             for proof in _proofs(lane, begun):
                 world.perform(proof)
             moving.append(lane)

@@ -66,16 +66,23 @@ def _source(result: Applied) -> list[str]:
     elif result.status is RunStatus.RETIRED:
         lines.append(f"the source is retired, {format_size(result.bytes_freed)} freed on {source}")
     lines += [f"warning: {printable(line)}" for line in result.warnings]
-    if result.retired is not None and result.retired.kept:
-        kept = result.retired.kept
-        were = f"{len(kept)} source files were" if len(kept) != 1 else "1 source file was"
-        lines.append(f"{were} kept:")
-        lines += some_of([f"  {printable(f'{k.path}: {k.reason}')}" for k in kept], "")
-        if not {k.path for k in kept}.isdisjoint(f"{r.hidden_root}/{r.name}" for r in made.retire):
-            lines.append(
-                "see what became of their copies; what is not needed any more you may delete,"
-                f" and then: rehome retire {result.run_id}"
-            )
+    return lines + _kept(result)
+
+
+def _kept(result: Applied) -> list[str]:
+    """Source files that could not be removed, each with its reason; [] when there are none."""
+    kept = result.retired.kept if result.retired is not None else ()
+    if not kept:
+        return []
+    were = f"{len(kept)} source files were" if len(kept) != 1 else "1 source file was"
+    lines = [f"{were} kept:"]
+    lines += some_of([f"  {printable(f'{k.path}: {k.reason}')}" for k in kept], "")
+    hidden = {f"{r.hidden_root}/{r.name}" for r in result.plan.retire}
+    if not hidden.isdisjoint(k.path for k in kept):
+        lines.append(
+            "see what became of their copies; what is not needed any more you may delete,"
+            f" and then: rehome retire {result.run_id}"
+        )
     return lines
 
 
@@ -93,7 +100,7 @@ def applied_json(result: Applied) -> dict[str, Any]:
 
 def outcome(result: Outcome) -> str:
     """One line a group, then the sums."""
-    lines = [line for item in result.ended for line in (group_line(item), *_warnings(item))]
+    lines = [line for item in result.ended for line in (group_line(item), *_remarks(item))]
     good = [item for item in result.ended if item.applied is not None]
     copied = sum(item.plan.bytes_to_copy for item in good)
     freed = sum(item.applied.bytes_freed for item in good if item.applied is not None)
@@ -103,6 +110,10 @@ def outcome(result: Outcome) -> str:
     )
     if result.failed:
         lines.append(f"{len(result.failed)} did not end well; see above")
+    kept = sum(bool(_kept(item.applied)) for item in good if item.applied is not None)
+    if kept:
+        sources = "1 source was" if kept == 1 else f"{kept} sources were"
+        lines.append(f"{sources} not removed as a whole; see above")
     if result.left:
         lines.append(f"{len(result.left)} not begun: {result.left_because}")
     lines += _retained([item.applied for item in good if item.applied is not None])
@@ -119,9 +130,14 @@ def _retained(good: Sequence[Applied]) -> list[str]:
     return [f"{len(hidden)} {are} hidden and kept until {_time(until)}; then: rehome retire --due"]
 
 
-def _warnings(item: Ended) -> list[str]:
-    warnings = item.applied.warnings if item.applied is not None else ()
-    return [f"  warning: {printable(line)}" for line in warnings]
+def _remarks(item: Ended) -> list[str]:
+    """What a person should know of a group besides its line."""
+    lines = [printable(line) for line in item.error.detail.splitlines()[1:]] if item.error else []
+    lines = some_of(lines, "")
+    if item.applied is not None:
+        lines += [f"warning: {printable(line)}" for line in item.applied.warnings]
+        lines += _kept(item.applied)
+    return [f"  {line}" for line in lines]
 
 
 def group_line(item: Ended) -> str:
@@ -152,6 +168,7 @@ def ended_json(item: Ended) -> dict[str, Any]:
         "asked_for": item.plan.asked_for,
         "run_id": item.run_id,
         "applied": applied_json(item.applied) if item.applied else None,
+        "left_behind": list(item.left_behind),
         "error": {"code": error.code, "brief": error.brief, "detail": error.detail}
         if error is not None
         else None,
@@ -162,6 +179,7 @@ def run_json(view: RunView) -> dict[str, Any]:
     return {
         "run": view.row,
         "undone_by": view.undone_by,
+        "left_behind": list(view.left_behind),
         "steps": [row for row, _ in view.steps],
     }
 
@@ -198,6 +216,7 @@ def run(view: RunView) -> str:
     lines += [f"undoes   run {row.undoes}"] if row.undoes is not None else []
     lines += [f"undone   by run {view.undone_by}"] if view.undone_by is not None else []
     lines += [f"note     {printable(row.note)}"] if row.note else []
+    lines += [f"left     {printable(line)}" for line in view.left_behind]
     if view.plan.direction is Direction.UNDO:
         lines += [f"warning  {printable(line)}" for line in view.plan.warnings]
     lines += [f"payload  {view.plan.payload_hash}", f"copied   {_copied(view.plan)}"]
@@ -278,8 +297,9 @@ def _took(began: str | None, ended: str | None, before: str = "") -> str:
 @contextmanager
 def watching(plans: Sequence[Plan], as_json: bool) -> Iterator[Watch]:
     """Say each step of a single group; of several, each group. Show how far copying is."""
-    total = sum(plan.bytes_to_copy for plan in plans) or None
     alone = len(plans) <= 1
+    to_copy = {plan.asked_for: plan.bytes_to_copy for plan in plans}  # what the total is made of
+    total = sum(to_copy.values()) or None
     with Progress("copying", total=total, unit="bytes", rate=True, as_json=as_json) as progress:
         begun: list[Plan] = []
 
@@ -289,7 +309,16 @@ def watching(plans: Sequence[Plan], as_json: bool) -> Iterator[Watch]:
                     f"{'undo: ' if what == 'undo' else ''}{printable(step_lines(step)[0])}"
                 )
 
+        def expect(some: Sequence[Plan]) -> None:
+            to_copy.clear()
+            to_copy.update({plan.asked_for: plan.bytes_to_copy for plan in some})
+            progress.set_total(sum(to_copy.values()) or None)
+
         def group(plan: Plan, ended: Ended | None) -> None:
+            now = plan if ended is None else ended.plan
+            is_refused = ended is not None and ended.run_id is None
+            to_copy[plan.asked_for] = 0 if is_refused else now.bytes_to_copy
+            progress.set_total(sum(to_copy.values()) or None)
             if alone or as_json:
                 return
             if ended is None:
@@ -301,4 +330,4 @@ def watching(plans: Sequence[Plan], as_json: bool) -> Iterator[Watch]:
             elif ended.error is not None:
                 console.note(group_line(ended))
 
-        yield Watch(told, progress.advance, group)
+        yield Watch(told, progress.advance, group, expect)

@@ -18,7 +18,7 @@ from rehome.batch import EXECUTABLE, is_still
 from rehome.codec import to_json
 from rehome.commit import Commit
 from rehome.config import Layout
-from rehome.copy_lost import WITHOUT_COPY, is_on_copy_side
+from rehome.copy_lost import WITHOUT_COPY, is_on_copy_side, left_behind
 from rehome.gather import Gatherer
 from rehome.lanes import MOST_TOGETHER, Lane, chunks, first_bundle
 from rehome.look import Look
@@ -336,7 +336,11 @@ class Runner:
         for some in chunks(lanes):
             recovery.recover(some, self._world(some), self.watch.told)
         errors = {lane.run.run_id: lane.error for lane in lanes}
-        return [Ended(plan_of(run.row), run.run_id, None, errors.get(run.run_id)) for run in runs]
+        return [self._taken_back(run, errors.get(run.run_id)) for run in runs]
+
+    def _taken_back(self, run: Run, error: SeedError | None) -> Ended:
+        row, plan = run.row, plan_of(run.row)
+        return Ended(plan, run.run_id, None, error, left_behind(row, plan))
 
     # -- taking back what is committed
 

@@ -63,6 +63,7 @@ class Now:
     run_id: int
     torrents: Mapping[str, Present]  # by id; without those that are gone from the client
     placed: Mapping[str, Fingerprint]  # by path: what is left of the files that the run placed
+    absent: tuple[str, ...]  # folders of the source that are not there now, deepest first
     # The disk of the copy is given up: folders on it that are not there now, deepest first.
     lost_folders: tuple[str, ...] | None = None  # None: it is not given up
 
@@ -176,10 +177,7 @@ def _steps(
         for move in moves
     ]
     steps.append(AwaitPlaces(tuple((m.torrent_id, m.client_target_path) for m in moves)))
-    steps += [
-        Place(hide.dst_root, hide.src_root, hide.names, hide.empty, hide.undo_remove)
-        for hide in _of(Hide, original)
-    ]
+    steps += [_show(hide, now) for hide in _of(Hide, original)]
     steps += [back for hide in hides if (back := _reveal(hide, original))]
     steps += _checks(original)
     steps += _hand_back(original, moves)
@@ -187,6 +185,13 @@ def _steps(
     if moves:
         return steps
     return [s for s in steps if not isinstance(s, StopTorrents | AwaitPlaces | StartTorrents)]
+
+
+def _show(hide: Hide, now: Now) -> Place:
+    """Puts the source back; taken back in its turn, folders that were not there go too."""
+    paths = [f"{hide.src_root}/{name}" for name in hide.names]
+    made = tuple(top for top in now.absent if any(path.startswith(f"{top}/") for path in paths))
+    return Place(hide.dst_root, hide.src_root, hide.names, hide.empty, hide.undo_remove, made)
 
 
 def _unmanaged(moves: Sequence[TorrentMove], now: Now) -> list[Step]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from hashall.catalog import Catalog
 from hashall.catalog.runs import RunStatus
 from hashall.journal import Run
+from hashall.presence import why_unseen
 from hashall.qbittorrent import stamp_at
-from rehome.copy_lost import WITHOUT_COPY, lying_there, missing_folders, placed_paths
+from rehome.copy_lost import WITHOUT_COPY, begun_anew, lying_there, missing_folders, placed_paths
 from rehome.look import Look
-from rehome.model import Direction, Fingerprint, Hide, Plan, Running, TorrentMove
+from rehome.model import Direction, Fingerprint, Hide, Plan, Relocate, Running, TorrentMove
 from rehome.outcome import asked_of, plan_of
 from rehome.presence import lies_at
 from rehome.switch import same_path
@@ -99,15 +100,12 @@ def look_for_undo(look: Look, run: Run, original: Plan, *, copy_lost: bool = Fal
             hint="bring them there in qBittorrent, or look after them by hand",
         )
     _refuse_changed(look, original, found)
+    absent = missing_folders(str(Path(path_before(item)).parent) for item in original.retire)
     if copy_lost:
         torrents = _as_before_a_try(look.catalog, run.run_id, _presents(original, found))
-        return Now(run.run_id, torrents, {}, _refuse_others_files(original))
-    _refuse_unseen(
-        "the copy",
-        (item.witness for item in original.retire),
-        "mount that disk again; if it is lost for good, unmount it, and then:"
-        f" rehome undo {run.run_id} --copy-lost",
-    )
+        return Now(run.run_id, torrents, {}, absent, _refuse_others_files(original))
+    _refuse_unseen_copy(run.run_id, original)
+    _refuse_begun_anew(original)
     placed = {
         item.witness: Fingerprint(stamp.inode, stamp.size, stamp.mtime_ns)
         for item in original.retire
@@ -116,7 +114,11 @@ def look_for_undo(look: Look, run: Run, original: Plan, *, copy_lost: bool = Fal
     _refuse_others(look, original, placed)
     stays = adopted(original)  # what lay there before is shown again in its place
     _refuse_symlinks(look, run, original, {k: placed[k] for k in placed if k not in stays})
-    return Now(run.run_id, _presents(original, found), placed)
+    torrents = _presents(original, found)
+    if len(placed) < len({item.witness for item in original.retire}):
+        # A try without the copy may have been taken back, and then the disk came back.
+        torrents = _as_before_a_try(look.catalog, run.run_id, torrents)
+    return Now(run.run_id, torrents, placed, absent)
 
 
 def _presents(original: Plan, found: Mapping[str, Torrent]) -> dict[str, Present]:
@@ -130,7 +132,7 @@ def _presents(original: Plan, found: Mapping[str, Torrent]) -> dict[str, Present
 def _as_before_a_try(
     catalog: Catalog, run_id: int, torrents: Mapping[str, Present]
 ) -> dict[str, Present]:
-    """Torrents without files are stopped when a try is taken back; they ran all the same."""
+    """Torrents that miss files are stopped when a try is taken back; they ran all the same."""
     tried = [
         row
         for row in catalog.runs.all()
@@ -156,6 +158,16 @@ def _refuse_others_files(original: Plan) -> tuple[str, ...]:
             hint="move them away; qBittorrent may have begun to download them anew",
         )
     return missing_folders({move.target_path for move in original.torrents})
+
+
+def _refuse_begun_anew(original: Plan) -> None:
+    begun = begun_anew(step for step in original.steps if isinstance(step, Relocate))
+    if begun:
+        raise CannotUndo(
+            "qBittorrent has begun to download files of the copy anew",
+            detail="\n".join(begun[:10]),
+            hint="stop these torrents, and move what was begun away; the source is whole",
+        )
 
 
 def _refuse_others(look: Look, original: Plan, placed: Iterable[str]) -> None:
@@ -233,19 +245,55 @@ def _require_source(original: Plan) -> None:
         )
 
 
-def _refuse_unseen(what: str, paths: Iterable[str], hint: str = "") -> None:
+def _refuse_unseen(what: str, paths: Iterable[str]) -> None:
     """Nothing is gone, and no place free, only because the disk does not answer."""
-    unseen = []
-    for path in paths:
-        try:
-            lies_at(path)
-        except OSError as why:
-            unseen.append(f"{path}: {why.strerror}")
+    _refuse(what, _unseen(paths), "look at that disk; nothing was changed")
+
+
+def _refuse_unseen_copy(run_id: int, original: Plan) -> None:
+    """The client would find these files, and carry them across or fail in that."""
+    unseen = _unseen(item.witness for item in original.retire)
+    _refuse("the copy", unseen, _ways_around(unseen, run_id, original))
+
+
+def _unseen(paths: Iterable[str]) -> dict[str, str]:
+    """Paths of which nobody can say what lies there, each with the reason."""
+    return {path: why for path in paths if (why := why_unseen(path))}
+
+
+def _ways_around(unseen: Iterable[str], run_id: int, original: Plan) -> str:
+    """How the torrents come back all the same: the kept source has all that they need."""
+    roots = {move.target_path for move in original.torrents}
+    folders = {_folder_that_answers(path, roots) for path in unseen}
+    without = (
+        "or unmount that disk, for good or until they are back, and then:"
+        f" rehome undo {run_id} --copy-lost"
+    )
+    if "" in folders:
+        return f"mount that disk again, or mend it; {without}"
+    return (
+        "mend that disk, or the rights on it; or, if nothing else uses it, rename"
+        f" {', '.join(sorted(folders))}: then the same command goes on, and leaves what is in there"
+        f" alone; {without}"
+    )
+
+
+def _folder_that_answers(path: str, roots: Collection[str]) -> str:
+    """The nearest folder above that can be looked at, and so be renamed; "" at a save path."""
+    for folder in map(str, Path(path).parents):
+        if folder in roots:
+            break
+        if not why_unseen(folder):
+            return folder
+    return ""
+
+
+def _refuse(what: str, unseen: Mapping[str, str], hint: str) -> None:
     if unseen:
         raise CannotUndo(
             f"{what} cannot be looked at",
-            detail="\n".join(unseen[:10]),
-            hint=hint or "look at that disk; nothing was changed",
+            detail="\n".join(f"{path}: {why}" for path, why in list(unseen.items())[:10]),
+            hint=hint,
         )
 
 

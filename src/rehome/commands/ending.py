@@ -59,10 +59,9 @@ def resume(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> int:
 @json_option
 def rollback(run_id: int | None, every: bool, copy_lost: bool, as_json: bool, **flags: Any) -> int:
     """Take an interrupted run back."""
-    from hashall.catalog.runs import RunStatus
     from rehome import render_runs
-    from rehome.copy_lost import left_of
     from rehome.outcome import Outcome
+    from seedkeep.text import printable
 
     with opened(flags) as app:
         runs = _chosen(app, run_id, every, "rollback")
@@ -70,12 +69,15 @@ def rollback(run_id: int | None, every: bool, copy_lost: bool, as_json: bool, **
         with render_runs.watching([app.run(run).plan for run in runs], as_json) as watch:
             outcome = Outcome(app.rollback_all(runs, watch, copy_lost=copy_lost))
         views = [app.run(run) for run in runs]
-        ended = [view.plan for view in views if view.row.status is RunStatus.ROLLED_BACK]
-        left = [f"  {line}" for plan in ended for line in left_of(plan)] if copy_lost else []
-        if run_id is not None and outcome.failed and outcome.failed[0].error is not None:
-            if left and not as_json:
-                console.emit("\n".join(left))
-            raise outcome.failed[0].error
+    left = [line for view in views for line in view.left_behind]
+    told = [f"  {printable(line)}" for line in left]
+    if run_id is not None and outcome.failed and outcome.failed[0].error is not None:
+        error = outcome.failed[0].error
+        if left and as_json:
+            error.detail = "\n".join([error.detail, *left])
+        elif left:
+            console.emit("\n".join(told))
+        raise error
     if as_json and run_id is not None:
         console.emit_json("run", render_runs.run_json(views[0]))
     elif as_json:
@@ -88,7 +90,7 @@ def rollback(run_id: int | None, every: bool, copy_lost: bool, as_json: bool, **
             for was, view, item in zip(before, views, outcome.ended, strict=True)
             if item.error is None
         ]
-        lines += left
+        lines += told
         lines += [render_runs.group_line(item) for item in outcome.failed]
         console.emit("\n".join(lines) or "no run was interrupted")
     return exit_code(outcome)
