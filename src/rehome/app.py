@@ -21,6 +21,7 @@ from rehome import planning
 from rehome.batch import EXECUTABLE, Batch, Scope
 from rehome.config import Layout, layout_from
 from rehome.config_check import ConfigCheck
+from rehome.copy_lost import left_behind
 from rehome.explain import Explanation
 from rehome.gather import Gatherer
 from rehome.interrupted import how_runs_ended
@@ -44,6 +45,11 @@ class RunView:
     plan: Plan
     steps: tuple[tuple[StepRow, Step], ...]
     undone_by: int | None = None
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """What may be on a lost disk that the way back did without."""
+        return left_behind(self.row, self.plan)
 
 
 @dataclass
@@ -128,6 +134,8 @@ class App:
             if wishes.window is not None:
                 clock.sleep(wishes.window.opens_in(clock.now()).total_seconds())
             with self._exclusive("rehome apply"):
+                if len(plans) > 1:
+                    watch.expect(planning.to_do(self._gatherer(), plans, wishes.max_groups))
                 outcome = runner.apply(plans, wishes)
             self._rescan_as_asked(outcome.ended)
         return outcome

@@ -6,8 +6,9 @@ Every group is planned by itself and stays all-or-none; a batch only chooses, or
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from rehome.model import (
     Blocker,
@@ -23,7 +24,8 @@ from rehome.model import (
     Verdict,
     VerifyReuse,
 )
-from seedkeep.units import format_size
+from seedkeep import clock
+from seedkeep.units import format_duration, format_size
 
 EXECUTABLE = (Verdict.MOVE, Verdict.REUSE)
 _RANK = {Verdict.MOVE: 0, Verdict.REUSE: 0, Verdict.SKIP: 1, Verdict.BLOCK: 2}
@@ -40,6 +42,11 @@ class Scope:
     all_eligible: bool = False
     max_bytes: int | None = None  # of the groups' sizes together
     limit: int | None = None  # groups
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a person named what it holds, and did not let a label or the room choose."""
+        return bool(self.torrent_hash or self.payload_hash)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,55 @@ def make_batch(
         scope=scope,
         groups=groups,
         left_out=tuple(left_out),
+    )
+
+
+def hold_back(
+    plans: Iterable[Plan],
+    completed: Mapping[str, datetime | None],
+    min_age: timedelta,
+    now: datetime,
+) -> Iterator[Plan]:
+    """Block groups that could go and may not have been imported yet.
+
+    Args:
+        completed: When each torrent completed, by its id; None where nobody knows.
+        min_age: A group is as old as its newest torrent.  Zero holds nothing back.
+    """
+    for plan in plans:
+        young = None
+        if min_age and plan.verdict in EXECUTABLE:
+            young = too_young(plan, completed, min_age, now)
+        yield plan if young is None else blocked(plan, young)
+
+
+def too_young(
+    plan: Plan, completed: Mapping[str, datetime | None], min_age: timedelta, now: datetime
+) -> Blocker | None:
+    """Why a plan of many has to wait for this group; None when it need not.
+
+    The moment is told and not how long ago it was: equal facts give an equal plan.
+    """
+    known: list[tuple[datetime, str, TorrentMove]] = []
+    for move in plan.torrents:
+        moment = completed.get(move.torrent_id)
+        if moment is None:
+            return Blocker(
+                "too-young",
+                f"nobody knows when torrent {move.torrent_id} ({move.name}) completed, and"
+                f" rehome.min_age is {format_duration(min_age)}; by its hash it may go",
+            )
+        known.append((moment, move.torrent_id, move))
+    newest, torrent_id, move = max(known, key=lambda item: item[:2])
+    if now - newest >= min_age:
+        return None
+    why = f"less than rehome.min_age ({format_duration(min_age)}) ago"
+    if newest > now:
+        why = "which is in the future here: one of the clocks is or was wrong"
+    return Blocker(
+        "too-young",
+        f"torrent {torrent_id} ({move.name}) completed at {clock.iso(newest)}, {why};"
+        " by its hash it may go now",
     )
 
 

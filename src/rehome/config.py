@@ -28,6 +28,7 @@ class Layout:
     save_paths: tuple[SaveRule, ...] = ()  # the first that fits wins
     reuse_floor: int = 0  # bytes; a smaller file is copied rather than linked to another payload's
     keep_managed: bool = False  # automatic management stays on where the category allows it
+    min_age: timedelta = timedelta(0)  # since completion; plans of many leave younger groups alone
 
     def source_root(self, direction: Direction) -> Path:
         return self._root(direction is Direction.DEMOTE)
@@ -65,6 +66,7 @@ def layout_from(settings: Settings) -> Layout:
         library_roots=libraries,
         path_map=PathMap([*settings.get(table.PATH_MAP)]),
         max_scan_age=settings.get(table.MAX_SCAN_AGE),
+        min_age=settings.get(table.MIN_AGE),
         space_margin=settings.get(table.SPACE_MARGIN),
         save_paths=rules,
         reuse_floor=settings.get(table.REUSE_FLOOR),

@@ -16,6 +16,7 @@ from seedkeep.errors import SeedError
 from seedkeep.setting_types import show_rules
 
 MOST_EXAMPLES = 3
+MOST_LACKS = 10  # of one root, for one reason: each of them has to be dealt with
 
 
 class Weight(enum.Enum):
@@ -86,9 +87,9 @@ def check_config(demotion: Gathering, promotion: Gathering) -> ConfigCheck:
     )
 
 
-def _some(examples: Sequence[str]) -> tuple[tuple[str, ...], int]:
+def _some(examples: Sequence[str], most: int = MOST_EXAMPLES) -> tuple[tuple[str, ...], int]:
     """The first examples, and how many more there are."""
-    return tuple(examples[:MOST_EXAMPLES]), max(len(examples) - MOST_EXAMPLES, 0)
+    return tuple(examples[:most]), max(len(examples) - most, 0)
 
 
 def _roots(demotion: Gathering) -> Iterator[Finding]:
@@ -99,8 +100,11 @@ def _roots(demotion: Gathering) -> Iterator[Finding]:
             Weight.ERROR, "stash and pool are one filesystem", (str(stash[0]), str(pool[0]))
         )
     devices = tuple(sorted({stash[1].device_id, pool[1].device_id}))
-    for root, why in demotion.roots.uncovered(devices):
-        yield Finding(Weight.ERROR, f"{why}; run `hashall scan` on it", (root,))
+    for lacks in demotion.roots.lacks(devices):
+        for why, paths in lacks.items():
+            on = "it" if len(paths) == 1 else "them"
+            sentence = f"{why}; run `hashall scan` on {on}"
+            yield Finding(Weight.ERROR, sentence, *_some(paths, MOST_LACKS))
     if not demotion.layout.library_roots:
         yield Finding(
             Weight.WARNING,

@@ -145,7 +145,12 @@ def rehome_lines(found: Survey, chosen: Choices, beside: Sequence[Path] = ()) ->
         yield f"  #library_roots: {_listed(map(str, beside[:1] or [Path('/srv/stash/media')]))}"
     yield ""
     yield from _path_map_lines(found, chosen)
-    rest: tuple[Setting[Any], ...] = (table.MAX_SCAN_AGE, table.RETAIN, table.SPACE_MARGIN)
+    rest: tuple[Setting[Any], ...] = (
+        table.MAX_SCAN_AGE,
+        table.MIN_AGE,
+        table.RETAIN,
+        table.SPACE_MARGIN,
+    )
     for setting in rest:
         yield ""
         yield f"  # {setting.help}"

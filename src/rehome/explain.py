@@ -8,7 +8,7 @@ from hashall.catalog import Catalog
 from hashall.catalog.runs import RunRow
 from rehome.batch import EXECUTABLE
 from rehome.facts import Facts
-from rehome.model import Direction, Plan
+from rehome.model import Blocker, Direction, Plan
 from rehome.report import Entry, entry_of
 
 # What a person can do about each blocker.
@@ -26,6 +26,7 @@ REMEDIES = {
     "unknown-device": "let stash and pool each be one filesystem",
     "category-missing": "make the category in qBittorrent",
     "run-open": "end the run that is named",
+    "too-young": "wait, or plan it by its hash; rehome.min_age says how long to wait",
 }
 
 
@@ -71,13 +72,16 @@ class Explanation:
     names: tuple[Name, ...]  # every name of every file, those of libraries first
     runs: tuple[PastRun, ...]  # on torrents of the group, oldest first
     remedies: tuple[tuple[str, str], ...]  # code of a blocker, what would remove it
+    too_young: Blocker | None = None  # why a plan of many leaves it alone for now
 
     @property
     def may_go(self) -> bool:
         return self.decision.decision in EXECUTABLE
 
 
-def explain(facts: Facts, plan: Plan, lives_on: str, catalog: Catalog) -> Explanation:
+def explain(
+    facts: Facts, plan: Plan, lives_on: str, catalog: Catalog, young: Blocker | None = None
+) -> Explanation:
     """Put together what is known about the group of one torrent."""
     asked = next(t for t in facts.torrents if t.torrent_id == facts.asked_for)
     ids = {torrent.torrent_id for torrent in facts.torrents}
@@ -103,6 +107,7 @@ def explain(facts: Facts, plan: Plan, lives_on: str, catalog: Catalog) -> Explan
         names=_names(facts),
         runs=tuple(_past(row) for row in catalog.runs.all() if ids & _torrents_of(row)),
         remedies=tuple((code, REMEDIES[code]) for code in codes if code in REMEDIES),
+        too_young=young,
     )
 
 

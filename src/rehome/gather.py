@@ -202,6 +202,11 @@ class Gathering:
 
     # -- torrents
 
+    def has_arrived(self, torrent_id: str) -> bool:
+        """Whether a torrent of the client seeds from the target side."""
+        torrent = self.look.inventory.get(torrent_id)
+        return torrent is not None and self._has_arrived(torrent)
+
     def _has_arrived(self, torrent: Torrent) -> bool:
         return self.roots.is_at_target(self.look.our_path(torrent.save_path))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -43,6 +43,7 @@ class Ended:
     run_id: int | None  # None: refused before anything was begun
     applied: Applied | None  # None: there was nothing to do, or it failed
     error: SeedError | None
+    left_behind: tuple[str, ...] = ()  # what may be on a lost disk that the way back did without
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Watch:
     told: Told = lambda _step, _what: None
     copying: Copying = lambda _bytes: None
     group: Callable[[Plan, Ended | None], None] = lambda _plan, _ended: None  # None: it begins
+    expect: Callable[[Sequence[Plan]], None] = lambda _plans: None  # those with something to do
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,24 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from difflib import get_close_matches
+from itertools import islice
 from typing import TypeVar
 
 from hashall.catalog import Catalog
-from rehome.batch import EXECUTABLE, Batch, Scope, is_still, make_batch
+from rehome.batch import EXECUTABLE, Batch, Scope, hold_back, is_still, make_batch, too_young
 from rehome.config import Layout
 from rehome.config_check import ConfigCheck, check_config
 from rehome.explain import Explanation, explain
 from rehome.gather import MOST_LOOKS, Gatherer, Gathering, unsteady
 from rehome.look import Look
-from rehome.model import Direction, Plan, Verdict
+from rehome.model import Blocker, Direction, Plan, Verdict
 from rehome.planner import decide, plan_group
 from rehome.report import Report, make_report
+from seedkeep import clock
 from seedkeep.errors import Misused, Refused, SeedError
-from seedkeep.torrent_client import resolve
+from seedkeep.torrent_client import Torrent, resolve
 from seedkeep.units import format_size
 
 T = TypeVar("T")
@@ -49,7 +52,7 @@ def report(gatherer: Gatherer) -> Report:
 
     def make(look: Look) -> Report:
         both = {d: gatherer.gathering(look, d) for d in (Direction.DEMOTE, Direction.PROMOTE)}
-        decided = {d: tuple(_decided(gathering, None)) for d, gathering in both.items()}
+        decided = {d: tuple(_ripe(look, _decided(both[d], None))) for d in both}
         return make_report(look, decided, both)
 
     return _steadily(gatherer, make)
@@ -64,7 +67,15 @@ def explain_one(gatherer: Gatherer, torrent_hash: str) -> Explanation:
         lives_on = "pool"
         facts = gatherer.facts(torrent_hash, Direction.PROMOTE)
     plan = decide(facts, gatherer.layout)
-    return explain(facts, plan, lives_on, gatherer.places.catalog)
+    young = _too_young(gatherer, plan) if plan.verdict in EXECUTABLE else None
+    return explain(facts, plan, lives_on, gatherer.places.catalog, young)
+
+
+def _too_young(gatherer: Gatherer, plan: Plan) -> Blocker | None:
+    if not gatherer.layout.min_age:
+        return None
+    torrents = gatherer.client.torrents([move.torrent_id for move in plan.torrents])
+    return too_young(plan, completions(torrents), gatherer.layout.min_age, clock.now())
 
 
 def check_configuration(gatherer: Gatherer) -> ConfigCheck:
@@ -111,7 +122,9 @@ def _batch(gathering: Gathering, scope: Scope, direction: Direction) -> Batch:
             hint=_other_than(scope, look),
         )
     space = {"free_bytes": gathering.target.free_bytes, "margin": layout.space_margin}
-    first = make_batch(_decided_once(gathering, asked), scope, direction, **space)
+    decided = _decided_once(gathering, asked)
+    decided = decided if scope.is_named else _ripe(look, decided)
+    first = make_batch(decided, scope, direction, **space)
     # What goes is planned from the client's own file lists, like a single group.
     going = [plan.asked_for for plan in first.executable]
     look.ask_client({key for torrent_id in going for key in look.group_of(torrent_id)})
@@ -140,6 +153,17 @@ def _decided_once(gathering: Gathering, torrents: Sequence[str] | None) -> Itera
     for plan in _decided(gathering, torrents):
         gathering.look.forget([move.torrent_id for move in plan.torrents])
         yield plan
+
+
+def _ripe(look: Look, plans: Iterable[Plan]) -> Iterator[Plan]:
+    """Hold back what completed too lately to be chosen by anything but its hash."""
+    completed = completions(look.inventory.values())
+    return hold_back(plans, completed, look.layout.min_age, clock.now())
+
+
+def completions(torrents: Iterable[Torrent]) -> dict[str, datetime | None]:
+    """When each torrent completed; one that came complete has no other date than its adding."""
+    return {t.torrent_id: t.completion_on or t.added_on for t in torrents}
 
 
 def _devices(gathering: Gathering) -> tuple[tuple[int, ...], int]:
@@ -248,6 +272,14 @@ def plans_now(
                     facts if isinstance(facts, SeedError) else plan_group(facts, layout)
                 )
     return made
+
+
+def to_do(gatherer: Gatherer, approved: Sequence[Plan], most: int | None) -> list[Plan]:
+    """The first of these plans, at most so many, whose groups are not there already."""
+    look = gatherer.look(whole=False)
+    ways = {direction: gatherer.gathering(look, direction) for direction in Direction}
+    left = (plan for plan in approved if not ways[plan.direction].has_arrived(plan.asked_for))
+    return list(islice(left, most))
 
 
 def still(catalog: Catalog, approved: Plan, now: Plan) -> Plan:

@@ -83,6 +83,9 @@ def _duplicates(found: Sequence[Duplicate]) -> list[str]:
 
 def explanation(made: Explanation) -> str:
     lines = [_where(made), *_reasons(made.decision.blockers)]
+    if made.too_young is not None:
+        lines += ["a plan by --tag, --category or --all-eligible leaves it alone for now:"]
+        lines += _reasons([made.too_young])
     if made.remedies:
         lines += ["", "what would change it:"]
         lines += [f"  {code}: {what}" for code, what in made.remedies]

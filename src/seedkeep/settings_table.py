@@ -196,6 +196,18 @@ MAX_SCAN_AGE = Setting(
     programs=_REHOME,
     show=format_duration,
 )
+MIN_AGE = Setting(
+    key="rehome.min_age",
+    env=("REHOME_MIN_AGE",),
+    flags=("--min-age",),
+    parse=duration,
+    default=timedelta(days=1),
+    metavar="DURATION",
+    help="A plan by `--tag`, `--category` or `--all-eligible` leaves a group alone until all its"
+    " torrents have been complete for this long: Sonarr and Radarr import first.  `0`: no wait.",
+    programs=_REHOME,
+    show=format_duration,
+)
 RETAIN = Setting(
     key="rehome.retain",
     env=("REHOME_RETAIN",),
@@ -274,6 +286,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     LIBRARY_ROOTS,
     PATH_MAP,
     MAX_SCAN_AGE,
+    MIN_AGE,
     RETAIN,
     SPACE_MARGIN,
     REUSE_FLOOR,

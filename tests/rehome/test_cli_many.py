@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.rehome_program import Program
 from tests.support.relocating import SimulatedLab, killed_in
+
+from hashall import fsops
+from rehome import render_runs
+from seedkeep.progress import Progress
 
 
 @pytest.fixture
@@ -116,6 +122,74 @@ def test_a_batch_whose_sources_are_kept_ends_with_what_removes_them(
     assert rehome.out.splitlines()[-1].startswith("1 source is hidden and kept until 20")
     assert rehome("apply", plan, "--force", "--retain", "1d") == 0
     assert rehome.out.splitlines()[-1] == "0 of 3 groups moved, 0 B copied, 0 B freed so far"
+
+
+def test_promise_1_of_many_groups_each_that_keeps_a_source_says_which_file_and_why(
+    lab: SimulatedLab, rehome: Program, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fsops.retire_file
+
+    def retire_file(root: Path, name: str, **more: Any) -> int:
+        if name.startswith("two/"):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return real(root, name, **more)
+
+    monkeypatch.setattr(fsops, "retire_file", retire_file)
+    assert rehome("apply", plan, "--force", "--retain", "0") == 4
+    lines = rehome.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("two: run "))
+    run = lines[at].removeprefix("two: run ").partition(":")[0]
+    assert lines[at + 1] == "  1 source file was kept:"
+    assert lines[at + 2].startswith(f"    {lab.seeding}/films/.seedkeep-")
+    assert lines[at + 2].endswith("-hidden/two/two.mkv: Operation not permitted")
+    assert lines[at + 3].endswith(f"and then: rehome retire {run}")
+    assert rehome.out.count("kept:") == 1
+    assert lines[-1] == "1 source was not removed as a whole; see above"
+
+
+def test_a_group_that_failed_is_told_with_all_of_its_reasons(
+    lab: SimulatedLab, rehome: Program, plan: Path
+) -> None:
+    extra = [lab.media / f"{number}.mkv" for number in range(3)]
+    for path in extra:
+        path.hardlink_to(lab.seeding / "films/two/two.mkv")
+    lab.scan(lab.stash)
+    assert rehome("apply", plan, "--force") == 4
+    lines = rehome.out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("two: stale-plan: "))
+    assert "(outside-link: a library uses these bytes" in lines[at]
+    assert lines[at + 1 : at + 4] == [f"    {path}" for path in extra]
+
+
+@pytest.fixture
+def totals(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Bytes that the progress is measured against, whenever they are said."""
+    said: list[int | None] = []
+
+    class Told(Progress):
+        def set_total(self, total: int | None) -> None:
+            said.append(total)
+            super().set_total(total)
+
+    monkeypatch.setattr(render_runs, "Progress", Told)
+    return said
+
+
+def test_progress_is_measured_against_what_is_to_be_done(
+    lab: SimulatedLab, rehome: Program, plan: Path, totals: list[int | None]
+) -> None:
+    for left in (60_000, 30_000, None):  # of the three groups two, then one, then none
+        assert rehome("apply", plan, "--force", "--max-groups", "2") == 0
+        assert set(totals) == {left}
+        totals.clear()
+
+
+def test_progress_does_not_wait_for_a_group_that_was_refused(
+    lab: SimulatedLab, rehome: Program, plan: Path, totals: list[int | None]
+) -> None:
+    (lab.seeding / "films/two/two.mkv").write_bytes(b"other bytes")
+    assert rehome("apply", plan, "--force") == 4
+    assert (totals[0], totals[-1]) == (90_000, 60_000)
 
 
 # -- ending runs

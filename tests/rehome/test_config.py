@@ -117,3 +117,11 @@ def test_limits_and_path_map_come_from_the_settings() -> None:
     assert made.path_map.to_ours("/downloads/x") == Path("/home/somebody/seeding/x")
     assert made.max_scan_age == timedelta(hours=2)
     assert made.space_margin == 5 * 2**30
+
+
+@pytest.mark.parametrize(("given", "least"), [({}, 86_400), ({"rehome_min_age": "0"}, 0)])
+def test_a_group_has_to_be_a_day_old_unless_somebody_says_otherwise(
+    given: dict[str, object], least: int
+) -> None:
+    roots = {"rehome_stash_seeding_root": "/stash/seeding", "rehome_pool_seeding_root": "/pool"}
+    assert layout_from(load("rehome", roots | given, HOME)).min_age == timedelta(seconds=least)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -272,21 +274,28 @@ def test_roots_that_no_scan_covers_are_errors_since_nothing_could_move(scene: St
     assert any("no library_roots are named" in sentence for _, sentence in weights(made))
 
 
+@contextmanager
+def unreadable(*folders: Path) -> Iterator[None]:
+    """Root reads everything: the system call says no in place of the permissions."""
+    inodes, real = {folder.stat().st_ino for folder in folders}, os.scandir
+
+    def scandir(fd: int) -> Any:
+        if isinstance(fd, int) and os.fstat(fd).st_ino in inodes:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        yield
+
+
 def test_a_folder_that_the_scan_could_not_read_makes_the_configuration_unusable(
-    scene: Stage, monkeypatch: pytest.MonkeyPatch
+    scene: Stage,
 ) -> None:
     scene.seed(1, {"F/f": "f"})
     closed = scene.seeding / "closed"
     closed.mkdir()
-    inode, real = closed.stat().st_ino, os.scandir
-
-    def scandir(fd: int) -> Any:
-        if isinstance(fd, int) and os.fstat(fd).st_ino == inode:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return real(fd)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", scandir)
+    with unreadable(closed):
         scene.look()
     made = checked(scene)
     assert not made.is_sound
@@ -294,6 +303,23 @@ def test_a_folder_that_the_scan_could_not_read_makes_the_configuration_unusable(
     assert "error: the last scan met: " in text
     assert f"\n  {closed}" in text
     assert "can be used" not in text
+
+
+def test_all_that_the_scan_of_a_root_could_not_read_is_named(scene: Stage) -> None:
+    film = scene.seed(1, {"F/f": "f"})
+    closed = [scene.media / f"closed-{number:02}" for number in range(12)]
+    for folder in closed:
+        folder.mkdir()
+    with unreadable(*closed):
+        scene.look()
+    made = checked(scene)
+    (finding,) = made.findings
+    assert finding.sentence == "the last scan met: Permission denied; run `hashall scan` on them"
+    assert (finding.examples, finding.more) == (tuple(map(str, closed[:10])), 2)
+    assert f"\n  {closed[9]}\n  … and 2 more" in render_report.config_check(made)
+    (blocker,) = scene.plan(film).blockers
+    assert blocker.paths == (str(closed[0]),)
+    assert "Permission denied (`rehome config check` has 11 more in this root)" in blocker.sentence
 
 
 def test_examples_that_are_cut_are_counted(scene: Stage) -> None:

@@ -99,6 +99,7 @@ class Stage:
             "REHOME_STASH_SEEDING_ROOT": str(self.lab.seeding),
             "REHOME_POOL_SEEDING_ROOT": str(self.lab.pool_seeding),
             "REHOME_LIBRARY_ROOTS": str(self.lab.media),
+            "REHOME_MIN_AGE": "0",
             "REHOME_SPACE_MARGIN": "1MiB",
             **key,
         }

@@ -44,6 +44,7 @@ class Stage:
     max_scan_age: timedelta = timedelta(hours=24)
     save_paths: tuple[SaveRule, ...] = ()
     keep_managed: bool = False
+    min_age: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         for folder in (self.seeding, self.media, self.pool_seeding):
@@ -72,6 +73,7 @@ class Stage:
             space_margin=1000,
             save_paths=self.save_paths,
             keep_managed=self.keep_managed,
+            min_age=self.min_age,
         )
 
     def write(self, path: Path, content: bytes | str) -> Path:

@@ -41,6 +41,7 @@ class Lab:
                         "stash_seeding_root": str(self.seeding),
                         "pool_seeding_root": str(self.pool_seeding),
                         "library_roots": [str(self.media)],
+                        "min_age": "0",  # what it seeds has just come
                         "space_margin": "1MiB",
                         "reuse_floor": "10KiB",
                         "switch_timeout": "30s",

@@ -16,6 +16,7 @@ from seedkeep.settings_table import (
     LIBRARY_ROOTS,
     LOG_LEVEL,
     MAX_SCAN_AGE,
+    MIN_AGE,
     PATH_MAP,
     POOL_SEEDING_ROOT,
     QBIT_HOST,
@@ -40,6 +41,7 @@ world_options = click_options(
     MAX_SCAN_AGE,
     SPACE_MARGIN,
 )
+age_option = click_options(PROGRAM, MIN_AGE)
 json_option = click.option(
     "--json", "as_json", is_flag=True, default=False, help="One JSON document on stdout."
 )

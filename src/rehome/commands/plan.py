@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rehome.commands.common import catalog_options, json_option, opened, world_options
+from rehome.commands.common import age_option, catalog_options, json_option, opened, world_options
 from seedkeep import console
 from seedkeep.errors import Misused, Refused
 from seedkeep.units import parse_size
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--all-eligible",
     is_flag=True,
     default=False,
-    help="Whatever may go, up to --max-bytes or --limit.",
+    help="Whatever may go and is older than --min-age, up to --max-bytes or --limit.",
 )
 @click.option("--max-bytes", metavar="SIZE", help="Groups of at most this size in total.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many groups.")
@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 )
 @catalog_options
 @world_options
+@age_option
 @json_option
 def plan(output: Path | None, as_json: bool, **given: Any) -> int:
     """Decide what a move would do, and write it down.  Changes nothing.
 
     One scope has to be named; a group of torrents that share bytes is always planned as a whole.
-    Of many groups those come first that free most.
+    Of many groups those come first that free most.  Those of a tag, of a category and of
+    --all-eligible have to be complete for --min-age; what a hash names goes at once.
 
     Ends with 3 when nothing may move; the plan says why.
     """

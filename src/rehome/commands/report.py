@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from rehome.commands.common import answer, catalog_options, json_option, opened, world_options
+from rehome.commands.common import (
+    age_option,
+    answer,
+    catalog_options,
+    json_option,
+    opened,
+    world_options,
+)
 from seedkeep import console
 
 
@@ -21,6 +28,7 @@ from seedkeep import console
 )
 @catalog_options
 @world_options
+@age_option
 @json_option
 def report(form: str, as_json: bool, **flags: Any) -> None:
     """Show what may go to the pool or come back, what may not and why, and what lies on both.
@@ -41,6 +49,7 @@ def report(form: str, as_json: bool, **flags: Any) -> None:
 @click.argument("torrent", metavar="HASH")
 @catalog_options
 @world_options
+@age_option
 @json_option
 def explain(torrent: str, as_json: bool, **flags: Any) -> None:
     """Say why a torrent is where it is, and what would change that.  Changes nothing."""
