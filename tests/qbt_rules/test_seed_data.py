@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -27,7 +27,9 @@ from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
 from qbt_rules.seed_data import open_seed_data
 from qbt_rules.worker import WorkerOptions, run_worker
 from rehome import recovery
+from rehome.lanes import Lane, Told
 from rehome.outcome import Watch
+from rehome.world import World
 from seedkeep import clock
 
 FILM = {"film.mkv": 300_000, "film.nfo": 50}
@@ -224,8 +226,9 @@ def test_the_rule_that_this_system_exists_for(stage: DiskStage) -> None:
     assert again["runs"] == []
 
 
-def test_a_copy_that_takes_too_long_for_a_server_that_ends_is_taken_back(
-    stage: DiskStage, tmp_path: Path
+@pytest.mark.parametrize("busy_with", ["the copy", "the way back"])
+def test_a_run_that_takes_too_long_for_a_server_that_ends_is_taken_back(
+    stage: DiskStage, tmp_path: Path, busy_with: str
 ) -> None:
     """Left alone, the container would be killed in the middle, and the run stay open for good."""
     lab, path = stage.lab, tmp_path / "queue.db"
@@ -235,23 +238,34 @@ def test_a_copy_that_takes_too_long_for_a_server_that_ends_is_taken_back(
     (tmp_path / "rules.yml").write_text(THE_RULE)
     queue = SQLiteQueue(path)
     asked = queue.enqueue("scheduled")
-    copying = tmp_path / "copying"
+    busy, recover = tmp_path / "busy", recovery.recover
 
-    def stuck(_bytes: int) -> None:
-        copying.touch()
+    def copying(_bytes: int) -> None:
+        if busy_with == "the way back":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        busy.touch()
         time.sleep(30)
+
+    def going_back(lanes: Sequence[Lane], world: World, told: Told) -> None:
+        if busy_with == "the way back":
+            busy.touch()
+            time.sleep(3)
+        recover(lanes, world, told)
 
     def work() -> int:
         engine = RuleEngine(
             tmp_path / "rules.yml", stage.connect, lambda: open_seed_data(stage.connect)
         )
-        with mock.patch("qbt_rules.seed_data.Watch", return_value=Watch(copying=stuck)):
+        with (
+            mock.patch("qbt_rules.seed_data.Watch", return_value=Watch(copying=copying)),
+            mock.patch.object(recovery, "recover", going_back),
+        ):
             options = WorkerOptions(grace_s=0.1)
             return run_worker(lambda: SQLiteQueue(path), lambda: engine, options, "x")
 
     child = forked(work)
     try:
-        wait_for(copying.exists, "the copy to begin", timeout_s=60)
+        wait_for(busy.exists, f"{busy_with} to begin", timeout_s=60)
     except AssertionError:
         os.kill(child, signal.SIGKILL)
         raise
@@ -298,59 +312,6 @@ def test_a_promotion_without_the_bytes_on_stash_is_blocked(stage: DiskStage) -> 
 
 
 # -- the last copy
-
-
-def test_a_way_back_that_is_under_way_is_not_cut_short(stage: DiskStage, tmp_path: Path) -> None:
-    """Left alone, the container would be killed in the middle, and the run stay open for good."""
-    lab, path = stage.lab, tmp_path / "queue.db"
-    goes = lab.seed("Goes", FILM)
-    lab.look()
-    before = lab.rows()[goes]
-    (tmp_path / "rules.yml").write_text(THE_RULE)
-    queue = SQLiteQueue(path)
-    asked = queue.enqueue("scheduled")
-    copying = tmp_path / "copying"
-
-    def stuck(_bytes: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    true = recovery.recover
-
-    def slow(*arguments: object) -> None:
-        copying.touch()
-        time.sleep(3)
-        true(*arguments)
-
-    def work() -> int:
-        engine = RuleEngine(
-            tmp_path / "rules.yml", stage.connect, lambda: open_seed_data(stage.connect)
-        )
-        with (
-            mock.patch("qbt_rules.seed_data.Watch", return_value=Watch(copying=stuck)),
-            mock.patch.object(recovery, "recover", slow),
-        ):
-            options = WorkerOptions(grace_s=0.1)
-            return run_worker(lambda: SQLiteQueue(path), lambda: engine, options, "x")
-
-    child = forked(work)
-    try:
-        wait_for(copying.exists, "the copy to begin", timeout_s=60)
-    except AssertionError:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.kill(child, signal.SIGTERM)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    back = queue.get_job(asked.job_id)
-    assert back is not None
-    assert (back.status, back.attempts) == (JobStatus.PENDING, 0)
-    queue.close()
-    assert [run["status"] for run in lab.json("rehome", "runs", "list")["runs"]] == ["rolled-back"]
-    assert lab.rows()[goes] | {"time_active": 0} == before | {"time_active": 0}
-    assert [path for path in lab.pool_seeding.rglob("*") if path.is_file()] == []
-    result = stage.run(THE_RULE, context="scheduled")
-    assert result["outcomes"] == {"done": 2}
 
 
 DELETE = "{type: delete_torrent, params: {delete_files: true}}"
