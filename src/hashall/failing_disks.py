@@ -23,7 +23,12 @@ _OURS = frozenset(
     }
 )
 # What only a disk, or what stands in its place, says.
-DISK_ERRORS = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODEV, errno.ENOTCONN})
+DISK_ERRORS = frozenset(
+    {
+        *(errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA),
+        *(errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN),
+    }
+)
 
 
 @dataclass

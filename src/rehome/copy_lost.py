@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from hashall.catalog.runs import RunRow, RunStatus
 from hashall.fsops import PREFIX
+from hashall.presence import lies_at
 from hashall.qbittorrent import INCOMPLETE_SUFFIX
 from rehome.model import (
     Adopt,
@@ -27,7 +28,6 @@ from rehome.model import (
     Reveal,
     Step,
 )
-from rehome.presence import lies_at
 from rehome.switch import InTheWay
 
 AnyMove = TypeVar("AnyMove", bound=MoveFiles)

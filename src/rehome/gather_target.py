@@ -14,12 +14,12 @@ from hashall.catalog.scans import is_at_or_below
 from hashall.hashing import FileStamp
 from hashall.model import CatalogFile, Place
 from hashall.places import Spot
+from hashall.presence import may_lie_at
 from hashall.qbittorrent import stamp_at
 from rehome.domain import find_root
 from rehome.facts import ReuseFact, TargetFact, TorrentFact
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint
-from rehome.presence import may_lie_at
 from seedkeep.errors import SeedError
 
 _NOTHING, _FOLDER, _LINK, _OTHER = "nothing", "folder", "link", "other"

@@ -10,10 +10,10 @@ from hashall.catalog import Catalog
 from hashall.catalog.runs import RunRow, RunStatus
 from hashall.model import Place
 from hashall.places import Places
+from hashall.presence import may_lie_at
 from hashall.relpath import join
 from rehome.model import Direction, Plan
 from rehome.outcome import asked_of, ways_out_of
-from rehome.presence import may_lie_at
 from seedkeep.errors import Refused
 
 

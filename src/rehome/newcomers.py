@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from hashall.presence import lies_at
 from rehome.look import Look
 from rehome.model import Plan
 from rehome.planning import StalePlan
-from rehome.presence import lies_at
 
 
 def refuse_newcomers(look: Look, plan: Plan) -> None:

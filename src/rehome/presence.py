@@ -1,14 +1,12 @@
-"""Whether something lies at a path, where a disk that fails must not look like an empty one."""
+"""What lies at a path, where a disk that fails must not look like an empty one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hashall.hashing import FileStamp
-from hashall.presence import lies_at, may_lie_at
+from hashall.presence import lies_at
 from hashall.qbittorrent import stamp_at
-
-__all__ = ["lies_at", "may_lie_at", "regular_at"]
 
 
 def regular_at(path: str | Path) -> FileStamp | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hashall import fsops
 from hashall.catalog.runs import RunStatus, StepRow, StepState
 from hashall.journal import Run
+from hashall.presence import lies_at
 from rehome.copy_lost import proofs_of_absence, refuse_begun_anew
 from rehome.lanes import (
     Act,
@@ -38,7 +39,6 @@ from rehome.model import (
     Step,
     StopTorrents,
 )
-from rehome.presence import lies_at
 from rehome.world import World, remove_if_empty
 from seedkeep.errors import Partial, SeedError
 

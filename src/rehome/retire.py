@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hashall import fsops
 from hashall.hashing import inode_of
+from hashall.presence import lies_at
 from rehome.model import Direction, Fingerprint, Plan, Retirement
-from rehome.presence import lies_at
 from rehome.world import planned_stamp, remove_if_empty, verify_bytes
 from seedkeep.errors import SeedError
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hashall.presence import lies_at
 from rehome.model import (
     CheckFiles,
     ProveAway,
@@ -21,7 +22,7 @@ from rehome.model import (
     SetManagement,
     Was,
 )
-from rehome.presence import lies_at, regular_at
+from rehome.presence import regular_at
 from seedkeep import clock
 from seedkeep.errors import Partial, Refused, SeedError
 from seedkeep.torrent_client import ClientRefused, Torrent, TorrentClient, TorrentState

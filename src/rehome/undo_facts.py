@@ -9,13 +9,12 @@ from pathlib import Path
 from hashall.catalog import Catalog
 from hashall.catalog.runs import RunStatus
 from hashall.journal import Run
-from hashall.presence import why_unseen
+from hashall.presence import lies_at, why_unseen
 from hashall.qbittorrent import stamp_at
 from rehome.copy_lost import WITHOUT_COPY, begun_anew, lying_there, missing_folders, placed_paths
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint, Hide, Plan, Relocate, Running, TorrentMove
 from rehome.outcome import asked_of, plan_of
-from rehome.presence import lies_at
 from rehome.switch import same_path
 from rehome.undo import Now, Present, adopted, path_before
 from rehome.undo_links import broken_by_undo

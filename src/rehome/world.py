@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from hashall import fsops
 from hashall.hashing import FileStamp, hash_file
+from hashall.presence import lies_at
 from hashall.qbittorrent import stamp_at
 from rehome.model import (
     AwaitPlaces,
@@ -35,7 +36,7 @@ from rehome.model import (
     StopTorrents,
     VerifyReuse,
 )
-from rehome.presence import lies_at, regular_at
+from rehome.presence import regular_at
 from rehome.switch import ClientSwitch
 from seedkeep.errors import SeedError
 

@@ -246,6 +246,14 @@ def test_a_machine_in_order_has_nothing_to_change() -> None:
     assert len(text.splitlines()) < 24
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENODATA, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_disk_that_fails_when_a_file_is_made_is_a_problem(number: int) -> None:
+    probe = ProbeFile(Path("/srv/stash"), None, number, 0.0)
+    report = judged(root("/srv/stash", probe=probe, inside=None))
+    assert not report.healthy
+    assert "its disk fails" in said(report, Level.PROBLEM)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
