@@ -100,7 +100,7 @@ def help_of(command: click.Command) -> str:
 
 def argument_of(argument: click.Argument) -> str:
     name = argument.metavar or (argument.name or "").upper()
-    return name if argument.required else f"[{name}]"
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _row(option: click.Option) -> str:
@@ -121,7 +121,7 @@ def value_of(option: click.Option) -> str:
     if isinstance(option.type, click.Choice):
         return "\\|".join(map(str, option.type.choices))
     if isinstance(option.type, click.IntRange):
-        return f"{option.type.min}..{option.type.max}"
+        return "N" if option.type.max is None else f"{option.type.min}..{option.type.max}"
     return option.type.name.upper()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from hashall.catalog import Catalog
 from hashall.catalog.health import Health
 from hashall.catalog.inventory import ClientState
-from hashall.failing_disks import DISK_ERRORS
+from hashall.disk_failures import DISK_ERRORS
 from hashall.fsops_probe import LinkResult, ProbeFile, probe_files, try_link
 from hashall.lock import holder
 from hashall.model import Place

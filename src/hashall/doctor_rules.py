@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from hashall.catalog.inventory import ClientState
 from hashall.catalog.scans import MOST_AHEAD
 from hashall.devices import link_count_doubt
+from hashall.disk_failures import DISK_ERRORS
 from hashall.doctor import CatalogFacts, Facts, PairFacts, RootFacts
-from hashall.failing_disks import DISK_ERRORS
 from seedkeep import clock
 from seedkeep.diagnosis import Diagnosis, Level, Symptom, diagnosis
 from seedkeep.units import format_size
@@ -95,12 +95,15 @@ def _clock(facts: Facts) -> Symptom:
         return Symptom(
             Level.PROBLEM,
             "clock",
-            f"it is {clock.iso(facts.now)}, and the newest scan was at {newest}",
+            f"it is {clock.to_second(facts.now)},"
+            f" and the newest scan was at {clock.to_second(newest)}",
             "set the clock; a scan made under a wrong one has to be made again",
         )
     if facts.now.year < 2026:
-        return Symptom(Level.PROBLEM, "clock", f"it says {clock.iso(facts.now)}", "set the clock")
-    return Symptom(Level.OK, "clock", clock.iso(facts.now))
+        return Symptom(
+            Level.PROBLEM, "clock", f"it says {clock.to_second(facts.now)}", "set the clock"
+        )
+    return Symptom(Level.OK, "clock", clock.to_second(facts.now))
 
 
 def _client(client: ClientState, now: datetime) -> Symptom:

@@ -1,19 +1,15 @@
-"""Filesystems that fail again and again, and when to leave one alone.
-
-A disk at its end takes up to a minute to say that it cannot read, and each try wears it.
-"""
+"""Filesystems that fail again and again while their files are read, and when to leave one alone."""
 
 from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
 
+from hashall.disk_failures import FAILURES_IN_A_ROW, SECONDS_LOST, GivenUp
 from hashall.places import Places
 
-# A filesystem is given up after so many failures one after the other, or when so much time of the
-# reading threads was spent on waiting for what did not come.
-FAILURES_IN_A_ROW = 50
-SECONDS_LOST = 600.0
+__all__ = ["FAILURES_IN_A_ROW", "SECONDS_LOST", "FailingDisks", "is_of_the_disk"]
+
 # What this user may not do, what this process has no room for, and what another program holds.
 _OURS = frozenset(
     {
@@ -22,25 +18,6 @@ _OURS = frozenset(
         *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ETXTBSY),
     }
 )
-# What only a disk, or what stands in its place, says.
-DISK_ERRORS = frozenset(
-    {
-        *(errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA),
-        *(errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN),
-    }
-)
-
-
-@dataclass
-class GivenUp:
-    """A filesystem that failed too often; what else was due of it was not tried."""
-
-    device: str  # alias or number
-    failed: int  # files that its disk did not give; 0: it did not even show its top
-    seconds: float  # of all threads together, from the last byte of each to its failure
-    why: str  # the last failure, in the words of the system
-    left: int = 0
-    left_bytes: int = 0
 
 
 def is_of_the_disk(why: OSError) -> bool:

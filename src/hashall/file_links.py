@@ -46,10 +46,10 @@ def find_links(places: Places, path: Path) -> list[FileLinks]:
     """The links of a file, or of each inode below a directory, in order of path.
 
     Raises:
-        Misused: The catalog does not know the place.
-        OSError: It is not there.
+        Misused: It is not there, or the catalog does not know the place.
+        Partial: It cannot be looked at.
     """
-    spot = places.known(path)
+    spot = places.named(path)
     asking = _Asking(spot, ShownPaths(places), Lookups(places.catalog.db, spot.device.device_id))
     if stat.S_ISDIR(spot.abspath.stat().st_mode):
         return list(_below(asking, TreeTable(places.catalog.db, spot.device.device_id)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from hashall.catalog import Catalog
 from hashall.model import Device, Place, RelPath
 from hashall.pathing import Located, MountTable
-from seedkeep.errors import Misused
+from seedkeep.errors import Misused, Partial
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,25 @@ class Places:
                 hint=f"hashall scan {path if path.is_dir() else path.parent}",
             )
         return Spot(device, located)
+
+    def named(self, path: Path) -> Spot:
+        """`known` for what a person named, who may be mistaken.
+
+        Raises:
+            Misused: It is not there, or the catalog does not know its filesystem.
+            Partial: It cannot be looked at.
+        """
+        try:
+            return self.known(path)
+        except (FileNotFoundError, NotADirectoryError) as why:
+            missed = self.missed_at(path.absolute())
+            hint = "check the path"
+            if missed is not None:
+                device = missed.device.alias or missed.device.device_id
+                hint = f"mount device {device}, which was at {missed.was_at}"
+            raise Misused(f"cannot look at {path}", detail=str(why.strerror), hint=hint) from why
+        except OSError as why:
+            raise Partial(f"cannot look at {path}", detail=why.strerror or str(why)) from why
 
     def find_missing(self, path: Path) -> Spot:
         """The same for a path that need not exist yet."""

@@ -49,7 +49,7 @@ def devices(views: tuple[DeviceView, ...]) -> str:
         for view in views
     ]
     headers = ("ID", "FILESYSTEM", "STABLE", "FILES", "INODES", "SIZE", "MOUNTED AT")
-    text = table(headers, rows, "rllrrr")
+    text = table(headers, rows, "lllrrr")
     if any(not view.device.stable for view in views):
         text += (
             "\nSTABLE no: this filesystem has no lasting id; after a reboot or a new mount it may"
@@ -64,7 +64,7 @@ def status(view: StatusView) -> str:
         for root in view.roots
     ]
     lines = [
-        f"catalog   {view.catalog}",
+        f"catalog   {printable(str(view.catalog))}",
         f"devices   {len(view.devices)}",
         f"files     {sum(device.names for device in view.devices)}"
         f" ({format_size(sum(device.bytes for device in view.devices))})",

@@ -22,7 +22,7 @@ def state(view: DatabaseState) -> str:
         f"journal    {pages.journal_mode}",
         f"SQLite     {versions.sqlite}",
         f"filesystem {view.filesystem or 'unknown'}",
-        f"in use     {printable(view.holder) if view.holder else 'by nobody for long'}",
+        f"held by    {printable(view.holder) if view.holder else 'nobody'}",
     ]
     lines += [
         f"backup     {printable(str(copy.path))} ({format_size(copy.bytes)})"

@@ -8,6 +8,7 @@ from hashall.device_choice import DeviceDetails, Forgotten
 from hashall.lookup import DeviceFigures
 from hashall.model import Device
 from hashall.render import age
+from hashall.render_scan import counted
 from hashall.views import RootView
 from seedkeep import clock
 from seedkeep.text import printable, table
@@ -27,8 +28,11 @@ def details(view: DeviceDetails) -> str:
         f"scanned    {_when(device.last_scan_completed)}",
         "",
     ]
-    rows = [(s.mount_point, s.st_dev, s.first_seen_at, s.last_seen_at) for s in view.sightings]
-    return "\n".join(lines) + table(("SEEN AT", "ST_DEV", "FIRST", "LAST"), rows, "lr")
+    rows = [
+        (s.mount_point, s.st_dev, *map(clock.to_second, (s.first_seen_at, s.last_seen_at)))
+        for s in view.sightings
+    ]
+    return "\n".join(lines) + "\n" + table(("SEEN AT", "ST_DEV", "FIRST", "LAST"), rows, "lr")
 
 
 def changed(device: Device) -> str:
@@ -40,8 +44,9 @@ def changed(device: Device) -> str:
 def forgotten(told: Forgotten) -> str:
     known = told.remembered
     what = (
-        f"{known.files} names, {known.payloads} payloads, {known.torrents} torrents to map again,"
-        f" {known.link_plans} link plans"
+        f"{counted(known.files, 'name')}, {counted(known.payloads, 'payload')},"
+        f" {counted(known.torrents, 'torrent')} to map again,"
+        f" {counted(known.link_plans, 'link plan')}"
     )
     if told.done:
         return f"device {told.device.device_id} is forgotten: {what}"

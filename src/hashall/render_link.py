@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hashall.linking.analyze import CopyView, CrossView, DeviceLinks, GroupView, LinkAnalysis
 from hashall.linking.model import ActionState, Execution, Plan, PlanStatus, Result
 from hashall.linking.service import LinkReport, LinkStatus, PlanView
+from seedkeep import clock
 from seedkeep.text import printable, table
 from seedkeep.units import format_size
 
@@ -145,7 +146,7 @@ def plan(view: PlanView) -> str:
     lines = [
         f"plan      {found.plan_id}: {printable(found.name)}",
         f"status    {_status(found)}",
-        f"made      {found.created_at} by {printable(found.actor)}",
+        f"made      {clock.to_second(found.created_at)} by {printable(found.actor)}",
         *_totals(found),
         *_reasons(view.reasons),
     ]
@@ -157,8 +158,8 @@ def _status(found: Plan) -> str:
     text = found.status.value
     if found.status is PlanStatus.RUNNING:
         text = f"executed in part: {done} done, {left} left"
-    if found.status is PlanStatus.APPROVED and found.approved_by:
-        text += f" {found.approved_at} by {printable(found.approved_by)}"
+    if found.status is PlanStatus.APPROVED and found.approved_at and found.approved_by:
+        text += f" {clock.to_second(found.approved_at)} by {printable(found.approved_by)}"
     undone = found.states["undone"]
     return f"{text}, {undone} undone" if undone else text
 
@@ -208,7 +209,7 @@ def plans(found: Sequence[Plan]) -> str:
             item.actions["HARDLINK"].count,
             format_size(item.bytes_to_save),
             format_size(item.bytes_saved),
-            item.created_at,
+            clock.to_second(item.created_at),
             item.name,
         )
         for item in found
@@ -311,7 +312,8 @@ def report(value: LinkReport) -> str:
     found = value.plan
     lines = [
         f"plan {found.plan_id}: {printable(found.name)} ({_status(found)})",
-        f"made {found.created_at} by {printable(found.actor)}; this report {value.made_at}",
+        f"made {clock.to_second(found.created_at)} by {printable(found.actor)};"
+        f" this report {clock.to_second(value.made_at)}",
         "",
         *_totals(found),
     ]

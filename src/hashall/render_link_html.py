@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from hashall.linking.service import LinkReport
 from hashall.render_link import meaning
+from seedkeep import clock
 from seedkeep.text import printable
 from seedkeep.units import format_size
 
@@ -38,8 +39,8 @@ def page(value: LinkReport) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_text(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{_text(title)}</h1>",
-            f"<p>{_text(plan.status.value)}, made {_text(plan.created_at)} by {_text(plan.actor)};"
-            f" this page {_text(value.made_at)}</p>",
+            f"<p>{_text(plan.status.value)}, made {clock.to_second(plan.created_at)}"
+            f" by {_text(plan.actor)}; this page {clock.to_second(value.made_at)}</p>",
             *_totals(value),
             *_groups(value),
             *_skipped(value),

@@ -30,7 +30,8 @@ def links(found: Sequence[FileLinks]) -> str:
     if len(found) == 1:
         return text
     open_ones = sum(links.verdict is not LinkVerdict.PROVED for links in found)
-    return f"{text}\n\n{len(found)} files, {open_ones} of them not proved"
+    told = f"{open_ones} of them not proved" if open_ones else "all of them proved"
+    return f"{text}\n\n{len(found)} files, {told}"
 
 
 def _file(links: FileLinks) -> str:

@@ -132,6 +132,8 @@ def _sibling(instance: TorrentInstance, view: TorrentView) -> tuple[str, ...]:
         shares = "(itself)"
     else:
         shares = "payload" if same else "some files"
+        if not same and instance.proved is not None and instance.proved == view.instance.proved:
+            shares = "payload, when last seen"
     return (
         instance.torrent_id,
         shares,

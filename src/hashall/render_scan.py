@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from hashall.disk_failures import GivenUp
 from hashall.scan_model import ScanState, ScanSummary
-from seedkeep import clock
+from seedkeep import clock, console
 from seedkeep.progress import Progress
 from seedkeep.text import printable
 from seedkeep.units import format_duration, format_size
@@ -18,9 +19,18 @@ MOST_LINES = 20
 @contextmanager
 def scan_progress(as_json: bool) -> Iterator[Callable[[ScanState], None]]:
     with Progress("scanning", unit="files", as_json=as_json) as progress:
-        speed = _Speed()
+        speed, told = _Speed(), 0
 
         def show(state: ScanState) -> None:
+            nonlocal told
+            for lost in state.summary.given_up[told:]:  # other disks may take a day after this
+                console.note(next(_given_up(lost)))
+                told += 1
+            if state.indexing:
+                console.note(
+                    f"making the indexes of {state.indexing} names again: an older release made"
+                    " others, or a scan was killed"
+                )
             progress.describe(_doing(state, speed))
             done = state.summary.seen + state.summary.hashes.files + state.summary.hashes.sampled
             progress.advance(done - progress.done)
@@ -43,6 +53,8 @@ class _Speed:
 
 def _doing(state: ScanState, speed: _Speed) -> str:
     where = f"{printable(state.root)} (device {printable(state.device)})"
+    if state.indexing:
+        return f"making indexes for {where}"
     if not state.hashing:
         words = [counted(state.summary.seen, "file")]
         rate = speed.of(state, state.summary.hashes.bytes)
@@ -71,6 +83,7 @@ def scan_summary(summary: ScanSummary) -> str:
     if hashes.sampled:
         lines.append(f"samples of {counted(hashes.sampled, 'file')} read")
     lines += [f"skipped {count}: {reason}" for reason, count in sorted(summary.skipped.items())]
+    lines += [line for lost in summary.given_up for line in _given_up(lost)]
     lines += short_list(
         f"{len(summary.unreadable)} could not be read; what is below them is not covered:",
         [f"{path}: {reason}" for path, reason in sorted(summary.unreadable.items())],
@@ -81,6 +94,21 @@ def scan_summary(summary: ScanSummary) -> str:
         sorted(hashes.changing),
     )
     return "\n".join(lines)
+
+
+def _given_up(lost: GivenUp) -> Iterator[str]:
+    took = format_duration(timedelta(seconds=round(lost.seconds)))
+    yield (
+        f"GAVE UP  device {printable(lost.device)}: it failed {counted(lost.failed, 'time')},"
+        f" which took {took} ({lost.why})"
+    )
+    left = "the rest"
+    if lost.left:
+        left = f"{counted(lost.left, 'file')} ({format_size(lost.left_bytes)})"
+    yield (
+        f"  {left} not tried, and what the catalog knows of it stays: save what matters there"
+        " first; `dmesg` and `smartctl -a` tell more"
+    )
 
 
 def short_list(title: str, lines: list[str]) -> list[str]:

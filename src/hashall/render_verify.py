@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from hashall.failing_disks import GivenUp
+from hashall.disk_failures import GivenUp
 from hashall.render_scan import counted
 from hashall.verify import Damage, Outcome, Verified
 from seedkeep.progress import Progress

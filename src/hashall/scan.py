@@ -6,12 +6,9 @@ come, so the next scan goes on where this one ended.
 
 from __future__ import annotations
 
-import gc
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +17,7 @@ from hashall.catalog.scan_load import CatalogLoad, large_writes
 from hashall.catalog.scan_twins import want_twins
 from hashall.catalog.scans import is_at_or_below
 from hashall.devices import link_counts_are_true
+from hashall.disk_failures import EnoughFailures, Failures, GivenUp
 from hashall.hashing import inode_of
 from hashall.model import RelPath
 from hashall.places import Places, Spot
@@ -36,11 +34,11 @@ from hashall.scan_model import (
     ScanSummary,
     WalkPlace,
 )
-from hashall.scan_mounts import tell_missed_mounts
+from hashall.scan_mounts import ScanPlaces, check_roots, tell_missed_mounts
 from hashall.scan_read import BATCH_FILES
 from hashall.scan_work import WalkTask
 from seedkeep import clock
-from seedkeep.errors import Misused, SeedError
+from seedkeep.collector import without_collector
 from seedkeep.open_databases import files_in_use
 from seedkeep.sqlite import transaction
 
@@ -56,31 +54,6 @@ __all__ = [
     "scan",
 ]
 
-# Kernel interfaces, not content.
-PSEUDO_FILESYSTEMS = frozenset(
-    [
-        "proc",
-        "sysfs",
-        "devtmpfs",
-        "devpts",
-        "cgroup",
-        "cgroup2",
-        "securityfs",
-        "debugfs",
-        "tracefs",
-        "bpf",
-        "pstore",
-        "mqueue",
-        "hugetlbfs",
-        "configfs",
-        "fusectl",
-        "binfmt_misc",
-        "autofs",
-        "efivarfs",
-        "nsfs",
-        "rpc_pipefs",
-    ]
-)
 SECONDS_PER_COMMIT = 1.0
 CHANGES_PER_COMMIT = 5000  # rows, about: helpers have work for the time that so many take
 ENTRIES_PER_TASK = 2000
@@ -100,40 +73,20 @@ def scan(
 ) -> ScanSummary:
     """Scan `roots` and, unless told otherwise, the filesystems mounted below them.
 
+    A root that cannot be looked at is told, and keeps none of the others from being scanned.
+
     Raises:
-        Misused: A root is missing or is no directory.
+        Misused: No root can be scanned, or one is no directory; nothing was written by then.
     """
-    check_roots(roots)
-    with _no_cycle_collector(), large_writes(places.catalog.db):
-        summary = _Scan(places, options, progress).run(roots)
-    tell_missed_mounts(places, summary)
+    lost = check_roots(roots)
+    with without_collector(), large_writes(places.catalog.db):
+        scanning = _Scan(places, options, progress)
+        scanning.summary.unreadable.update(
+            {str(path.absolute()): why for path, why in lost.items()}
+        )
+        summary = scanning.run([path for path in roots if path not in lost])
+    tell_missed_mounts(places, summary, lost)
     return summary
-
-
-def check_roots(roots: Sequence[Path]) -> None:
-    """Raises `Misused` for the first root that cannot be scanned; nothing was written by then."""
-    for path in roots:
-        try:
-            is_directory = stat.S_ISDIR(path.stat().st_mode)
-        except OSError as why:
-            hint = "name a directory that exists" if isinstance(why, FileNotFoundError) else ""
-            raise Misused(f"cannot scan {path}", detail=str(why.strerror), hint=hint) from why
-        if not is_directory:
-            raise Misused(
-                f"cannot scan {path}", detail="it is no directory", hint="name its directory"
-            )
-
-
-@contextmanager
-def _no_cycle_collector() -> Iterator[None]:
-    """Millions of short-lived rows make it run all the time, and it finds nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _Scan:
@@ -143,66 +96,76 @@ class _Scan:
         self.summary = self.state.summary
         self._progress = progress
         self.crew = Crew(self._told)
+        self._failing: dict[int, Failures] = {}  # by device
+        self._left_alone: set[int] = set()  # devices
+        self.interrupted: dict[int, bool] = {}  # device → whether its last scan was, until mended
 
     def run(self, roots: Sequence[Path]) -> ScanSummary:
         try:
             done = self._walk_all(roots)
             if self.options.mode is HashMode.UPGRADE:
                 for place in done:
-                    place.upgrade()
+                    self._try(place, place.upgrade)
             for place in done:
-                if not place.completed:
+                if place.walked and not place.completed:
                     place.complete()
         finally:
             self.crew.close()
         return self.summary
 
     def _walk_all(self, roots: Sequence[Path]) -> list[_PlaceScan]:
-        queue = deque(spot for path in roots if (spot := self._content(path)))
+        where = ScanPlaces(self.places, self.summary, self.options.one_file_system)
+        queue = deque(where.of_roots(roots))
         done: list[_PlaceScan] = []
         while queue:
             spot = queue.popleft()
             if any(_covers(other.spot, spot) for other in done):
                 continue  # another name of a place that was just scanned
-            place = _PlaceScan(self, spot)
-            place.run()
-            if self.options.mode is not HashMode.UPGRADE:
+            if self._is_left_alone(spot):
+                continue
+            try:
+                place = _PlaceScan(self, spot)
+            except OSError as why:  # unmounted, or dead, since it was located
+                self.summary.unreadable[spot.located.abspath] = why.strerror or str(why)
+                continue
+            self._try(place, place.run)
+            if place.walked and self.options.mode is not HashMode.UPGRADE:
                 place.complete()
             done.append(place)
-            queue.extend(self._beyond(place.borders))
+            queue.extend(where.beyond(place.borders))
         return done
+
+    def _try(self, place: _PlaceScan, work: Callable[[], None]) -> None:
+        """Work on a place, unless its disk was given up, or until it is."""
+        if place.place.device_id in self._left_alone:
+            return
+        self.failing(place.place.device_id).last_at = clock.monotonic()
+        try:
+            work()
+        except EnoughFailures:
+            self.crew.close()  # what helpers still have to do is not done
+            self.crew = Crew(self._told)
+            self._left_alone.add(place.place.device_id)
+            self.summary.given_up.append(place.give_up())
+            self.show()
+
+    def _is_left_alone(self, spot: Spot) -> bool:
+        if spot.device.device_id not in self._left_alone:
+            return False
+        self.summary.unreadable[spot.located.abspath] = "its disk was given up"
+        return True
+
+    def failing(self, device_id: int) -> Failures:
+        return self._failing.setdefault(device_id, Failures())
 
     def show(self) -> None:
         self._progress(self.state)
 
     def _told(self, count: int) -> None:
         self.state.read_bytes += count
+        for failing in self._failing.values():  # to read a large file is no time lost
+            failing.last_at = clock.monotonic()
         self.show()
-
-    def _content(self, path: Path) -> Spot | None:
-        """The place of a path; None, and nothing in the catalog, for an interface of the kernel."""
-        if self.places.mounts.locate(path).identity.fs_type in PSEUDO_FILESYSTEMS:
-            self.summary.skipped["pseudo filesystem"] += 1
-            return None
-        with transaction(self.places.catalog.db):
-            return self.places.find(path)
-
-    def _beyond(self, borders: Sequence[str]) -> Iterator[Spot]:
-        """What is mounted at `borders`, where it is to be scanned too."""
-        if self.options.one_file_system and borders:
-            self.summary.skipped["mounted below (--one-file-system)"] += len(borders)
-            return
-        for path in sorted(borders):
-            try:
-                spot = self._content(Path(path))
-            except FileNotFoundError:
-                continue  # unmounted and removed meanwhile
-            except (OSError, SeedError) as why:
-                brief = why.brief if isinstance(why, SeedError) else str(why.strerror)
-                self.summary.unreadable[path] = f"mounted here, and not to be read: {brief}"
-            else:
-                if spot is not None:
-                    yield spot
 
 
 def _covers(done: Spot, spot: Spot) -> bool:
@@ -220,13 +183,14 @@ class _PlaceScan:
         catalog, device_id = scan.places.catalog, spot.device.device_id
         self._catalog, self._db = catalog, catalog.db
         self._load = CatalogLoad(catalog.db, device_id, scan.options.drift)
-        self._interrupted = catalog.scans.was_interrupted(device_id)
+        scan.interrupted.setdefault(device_id, catalog.scans.was_interrupted(device_id))
         self._unwritten: list[Findings] = []
         self._rows = 0  # in `_unwritten`, about
         self._gaps: dict[RelPath, str] = {}
         self._lost = False  # some name went, or leads to another inode
+        self._failing = scan.failing(device_id)
         self.borders: list[str] = []  # directories below this place where something is mounted
-        self.completed = False
+        self.walked = self.completed = False
         self.place = self._walk_place()
 
     def _walk_place(self) -> WalkPlace:
@@ -253,10 +217,15 @@ class _PlaceScan:
     def run(self) -> None:
         device, state = self.spot.device, self._state
         state.root, state.device = self.place.abspath, device.alias or str(device.device_id)
+        state.indexing = self._load.names_to_index()
+        if state.indexing:
+            self._scan.show()
         with transaction(self._db):
             self._catalog.scans.begin(self.place.device_id, self.place.relpath)
             self._load.begin()
+        state.indexing = 0
         self._walk()
+        self.walked = True
         self._hash(self._scan.options.mode)
         with transaction(self._db):
             self._load.make_names_index()  # which `upgrade` asks
@@ -269,13 +238,32 @@ class _PlaceScan:
         self._hash(HashMode.FULL)
 
     def complete(self) -> None:
+        device_id, interrupted = self.place.device_id, self._scan.interrupted
         with transaction(self._db):
             self._load.make_indexes()
-            if self._lost:
-                self._load.forget_nameless(all_of_them=self._interrupted)
-            self._catalog.scans.complete(self.place.device_id, self.place.relpath, self._gaps)
+            if self._lost or interrupted[device_id]:
+                self._load.forget_nameless(all_of_them=interrupted[device_id])
+            self._catalog.scans.complete(device_id, self.place.relpath, self._gaps)
+        interrupted[device_id] = False
         self._summary.roots.append(ScannedRoot(self.place.abspath, self.place.device_id))
         self.completed = True
+
+    def give_up(self) -> GivenUp:
+        """Keep what was found; of the rest, the catalog goes on knowing what it knew."""
+        failing, state, device = self._failing, self._state, self.spot.device
+        self._end_walk()
+        with transaction(self._db):
+            self._load.make_indexes()
+        left, left_bytes = (state.waiting, state.waiting_bytes) if state.hashing else (0, 0)
+        state.hashing = False
+        return GivenUp(
+            device.alias or str(device.device_id),
+            failing.times,
+            failing.seconds,
+            failing.why,
+            left,
+            left_bytes,
+        )
 
     # -- names
 
@@ -294,6 +282,8 @@ class _PlaceScan:
             todo += found.rest
             walked += found.added + found.changed + found.unchanged
             self._take(found)
+            if self._failing.enough:
+                raise EnoughFailures
             if walked >= enough and todo:
                 self._call_helpers()
             overdue = clock.monotonic() - last_commit > SECONDS_PER_COMMIT
@@ -304,11 +294,16 @@ class _PlaceScan:
                 scan.show()
         self._write()
         scan.crew.leave()
+        self._end_walk()
+        scan.show()
+
+    def _end_walk(self) -> None:
+        """Write what is left, and tell moves; a second time changes nothing."""
+        self._write()
         moved = self._load.settle_moves()
         self._summary.moved += moved
         self._summary.added -= moved
         self._summary.deleted -= moved
-        scan.show()
 
     def _call_helpers(self) -> None:
         """Where everything is new, there is enough to write for this process."""
@@ -336,6 +331,8 @@ class _PlaceScan:
         summary.skipped.update(found.skipped)
         summary.unreadable.update(found.unreadable)
         self._gaps.update(found.gaps)
+        self._failing.take(found.failures, found.added + found.changed + found.unchanged)
+        self._failing.take(found.unread_failures, found.hashed.files + found.hashed.sampled)
         self.borders += found.borders
         if found.changes or found.unread or found.vanished:
             self._unwritten.append(found)
@@ -379,7 +376,13 @@ class _PlaceScan:
         one_by_one = not scan.crew.helpers
         place = replace(self.place, mount_points=frozenset())
         queue = ReadQueue(
-            self._load, place, scan.crew, state, scan.show, 1 if one_by_one else BATCH_FILES
+            self._load,
+            place,
+            scan.crew,
+            state,
+            scan.show,
+            self._failing,
+            1 if one_by_one else BATCH_FILES,
         )
         queue.run(mode, self._indexes(state.waiting))
         state.hashing = False

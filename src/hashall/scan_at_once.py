@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 
+from hashall.disk_failures import EnoughFailures, Failures, count_failure
 from hashall.hashing import BLOCK, READ_FLAGS, folded, hash_small, sample_descriptor
 from hashall.scan_model import (
     Difference,
@@ -82,9 +83,10 @@ def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
     reading = _Reading(place, whole, found)
     until = clock.monotonic() + _MOST_SECONDS
     for batch in _batches(wanted):
-        if clock.monotonic() > until:
+        if clock.monotonic() > until or reading.is_enough:
             break
         reading.read(batch)
+    found.unread_failures = reading.failures
     for change in found.changes:
         change.files[:] = [row for row in change.files if id(row) not in reading.done]
 
@@ -118,6 +120,8 @@ def _batches(files: list[_File]) -> Iterator[list[_File]]:
 class _Reading:
     def __init__(self, place: WalkPlace, whole: bool, found: Findings) -> None:
         self.done: set[int] = set()  # ids of the rows that were read
+        self.failures: Failures | None = None  # of the disk
+        self.is_enough = False  # or too many of them
         self._place, self._whole, self._report = place, whole, found.hashed
 
     def read(self, batch: list[_File]) -> None:
@@ -131,13 +135,16 @@ class _Reading:
             for file in batch:
                 try:
                     fd = os.open(file[3], READ_FLAGS, dir_fd=top)
-                except OSError:
+                except OSError as why:
+                    self._failed(why)
                     continue
                 opened.append((fd, file))
             if self._whole:
                 read_ahead([(fd, file[1][3]) for fd, file in opened])
             for fd, file in opened:
                 self._of(fd, file, begun)
+        except EnoughFailures:
+            self.is_enough = True
         finally:
             os.close(top)
             for fd, _ in opened:
@@ -156,7 +163,8 @@ class _Reading:
             else:
                 return
             seen = folded(os.fstat(fd))
-        except OSError:
+        except OSError as why:
+            self._failed(why)
             return
         if as_listed(seen) != row[2:] or seen.st_dev != self._place.st_dev:
             return
@@ -169,3 +177,7 @@ class _Reading:
         else:
             report.files += 1
             report.bytes += size
+
+    def _failed(self, why: OSError) -> None:
+        if count_failure(self, why, len(self.done)):
+            raise EnoughFailures

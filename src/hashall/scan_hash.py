@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hashall.catalog.scan_load import CatalogLoad
+from hashall.disk_failures import EnoughFailures, Failures
 from hashall.model import RelPath
 from hashall.scan_crew import Crew
 from hashall.scan_model import HashMode, ScanState, WalkPlace
@@ -25,6 +26,7 @@ class ReadQueue:
     crew: Crew
     state: ScanState
     progress: Callable[[], None]
+    failing: Failures = field(default_factory=Failures)  # of the disk, since the scan began
     batch_files: int = BATCH_FILES
     _outcomes: list[Outcome] = field(default_factory=list)  # not written yet
 
@@ -33,6 +35,9 @@ class ReadQueue:
 
         Args:
             meanwhile: What can be done where there would be nothing to do but wait; only then.
+
+        Raises:
+            EnoughFailures: The disk failed too often; the crew may still have tasks.
         """
         last_commit, steps = clock.monotonic(), iter(meanwhile)
         step = next(steps, None)
@@ -73,6 +78,9 @@ class ReadQueue:
         for below, reason in outcome.problems.items():
             summary.unreadable[self._path(below)] = reason
         self._outcomes.append(outcome)
+        self.failing.take(outcome.failures, outcome.given)
+        if self.failing.enough:
+            raise EnoughFailures
 
     def _path(self, below: RelPath) -> str:
         return f"{self.place.abspath.rstrip('/')}/{below}"

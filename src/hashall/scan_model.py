@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from hashall.disk_failures import Failures, GivenUp
+
 if TYPE_CHECKING:
     import os
 
@@ -66,6 +68,7 @@ class ScanSummary:
     hashes: HashReport = field(default_factory=HashReport)
     skipped: Counter[str] = field(default_factory=Counter)  # reason → names
     unreadable: dict[str, str] = field(default_factory=dict)  # absolute path → reason
+    given_up: list[GivenUp] = field(default_factory=list)  # filesystems that failed too often
     notes: dict[str, str] = field(default_factory=dict)  # absolute path → what to know of it
     roots: list[ScannedRoot] = field(default_factory=list)
 
@@ -85,6 +88,7 @@ class ScanState:
     waiting_bytes: int = 0
     read_bytes: int = 0  # of large files that are being read now
     hashing: bool = False
+    indexing: int = 0  # names that indexes are made of before anything else
 
 
 Progress = Callable[[ScanState], None]
@@ -177,3 +181,5 @@ class Findings:
     gaps: dict[RelPath, str] = field(default_factory=dict)  # catalog path → reason
     unreadable: dict[str, str] = field(default_factory=dict)
     borders: list[str] = field(default_factory=list)  # absolute: something is mounted there
+    failures: Failures | None = None  # of the disk, while directories were read
+    unread_failures: Failures | None = None  # and while files were read at once

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from hashall.disk_failures import EnoughFailures, Failures, count_failure
 from hashall.hashing import (
     BLOCK,
     ChangedWhileReading,
@@ -86,6 +87,12 @@ class Outcome:
     doubted: int = 0  # names that had been counted as unchanged, and are not
     changing: list[str] = field(default_factory=list)  # paths below the place
     problems: dict[str, str] = field(default_factory=dict)  # path below the place → reason
+    failures: Failures | None = None  # of the disk; with enough of them, the rest was not tried
+
+    @property
+    def given(self) -> int:
+        """Files that the disk gave."""
+        return len(self.reads) + len(self.confirmed) + len(self.changing)
 
 
 Opened = tuple[int, os.stat_result]
@@ -103,7 +110,7 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
     opened: list[tuple[Item, str, Opened]] = []
     try:
         for item in task.items:
-            below = _below(item, task)
+            below = below_place(item, task)
             try:
                 opened.append((item, below, open_item(top, below, task.st_dev)))
             except (OSError, SeedError) as why:
@@ -112,6 +119,8 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
             read_ahead([(fd, seen.st_size) for _, _, (fd, seen) in opened])
         for item, below, it in opened:
             reading.of(item, below, it)
+    except EnoughFailures:
+        pass  # the outcome tells
     finally:
         os.close(top)
         for _, _, (fd, _) in opened:
@@ -119,7 +128,7 @@ def read_all(task: ReadTask, tell: Callable[[int], None] = lambda _: None) -> Ou
     return reading.outcome
 
 
-def _below(item: Item, task: ReadTask) -> str:
+def below_place(item: Item, task: ReadTask) -> str:
     folder, name = item[4], item[5]
     if isinstance(folder, bytes):
         folder = from_db(folder)
@@ -223,6 +232,8 @@ class _Reading:
             self.outcome.problems[below] = why.brief
         elif not isinstance(why, FileNotFoundError):  # which the next scan notes
             self.outcome.problems[below] = why.strerror or str(why)
+            if count_failure(self.outcome, why, self.outcome.given):
+                raise EnoughFailures
 
 
 class _Teller:

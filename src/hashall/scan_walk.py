@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from hashall.catalog.scan_reads import CatalogView, KnownFolder, KnownRow
+from hashall.disk_failures import count_failure
 from hashall.hashing import WIDEST, folded
 from hashall.relpath import join
 from hashall.scan_model import (
@@ -98,6 +99,8 @@ class Walker:
             below = todo.pop()
             listing = self._read(below, found)
             budget -= 1
+            if found.failures is not None and _is_enough(found, listing):
+                break
             if listing is not None:
                 self._compare(below, listing, found)
                 listing.dirs.sort(reverse=True)
@@ -124,6 +127,7 @@ class Walker:
         except OSError as why:
             relpath, path = self._relpath(below), self._path(below)
             found.gaps[relpath] = found.unreadable[path] = str(why.strerror)
+            count_failure(found, why, _given(found))
         return None
 
     def _list(self, fd: int, below: RelPath, found: Findings) -> _Listing:
@@ -176,6 +180,7 @@ class Walker:
             listing.unseen += 1
             relpath = self._relpath(join(listing.below, name))
             found.gaps[relpath] = found.unreadable[path] = str(why.strerror)
+            count_failure(found, why, _given(found))
         listing.hidden.add(name)
 
     def _is_barred(
@@ -222,7 +227,13 @@ class Walker:
     def _all_new(self, listing: _Listing, change: FolderChange, found: Findings) -> None:
         listing.files.sort(key=_name_first)
         found.added += len(listing.files)
-        change.files.extend([_row(name, Difference.NEW, seen) for name, seen in listing.files])
+        new = Difference.NEW  # by hand: a call for each name would cost a tenth of the listing
+        change.files.extend(
+            [
+                (name if name.isascii() else to_db(name), new, *as_listed(seen))
+                for name, seen in listing.files
+            ]
+        )
 
     def _differences(
         self, listing: _Listing, known: KnownFolder, change: FolderChange, found: Findings
@@ -270,6 +281,18 @@ class Walker:
 
     def _relpath(self, below: RelPath) -> RelPath:
         return join(self.place.relpath, below) if below else self.place.relpath
+
+
+def _given(found: Findings) -> int:
+    return found.added + found.changed + found.unchanged
+
+
+def _is_enough(found: Findings, listing: _Listing | None) -> bool:
+    """Whether the disk failed too often, and is left alone for the rest of this task."""
+    assert found.failures is not None
+    if listing is not None and (listing.files or listing.dirs or not listing.unseen):
+        found.failures.end_row()
+    return found.failures.enough
 
 
 def _open_top(place: WalkPlace) -> int:

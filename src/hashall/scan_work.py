@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
+from hashall.disk_failures import count_failure
 from hashall.scan_at_once import Share, read_at_once
 from hashall.scan_model import Findings, WalkPlace
-from hashall.scan_read import Outcome, ReadTask, read_all
+from hashall.scan_read import Outcome, ReadTask, below_place, read_all
 from hashall.scan_walk import Walker
 from seedkeep import pipe
 
@@ -53,7 +54,10 @@ class Worker:
     def do(self, task: Task | TakeView | None) -> Answer | None:
         """None for the tasks that have no answer: to take a view, and (None) to leave the place."""
         if isinstance(task, ReadTask):
-            return read_all(task, self.tell)
+            try:
+                return read_all(task, self.tell)
+            except OSError as why:  # the place itself is gone
+                return _none_read(task, why)
         if task is None:
             self.leave()
             return None
@@ -89,6 +93,14 @@ def _all_unreadable(task: WalkTask, why: OSError) -> Findings:
         relpath = "/".join(part for part in (task.place.relpath, below) if part)
         found.gaps[relpath] = found.unreadable[path] = str(why.strerror)
     return found
+
+
+def _none_read(task: ReadTask, why: OSError) -> Outcome:
+    outcome = Outcome()
+    for item in task.items:
+        outcome.problems[below_place(item, task)] = why.strerror or str(why)
+        count_failure(outcome, why, 0)
+    return outcome
 
 
 def weight(task: Any) -> int:

@@ -141,17 +141,19 @@ def known_tree(places: Places, path: Path) -> KnownTree:
     """A directory's tree, as of the last scan.
 
     Raises:
-        Misused: The catalog does not know the directory.
-        OSError: It is not there.
+        Misused: It is not there, or the catalog does not know it.
+        Partial: It cannot be looked at.
     """
-    spot = places.known(path)
+    spot = places.named(path)
     place = spot.place
     table = TreeTable(places.catalog.db, place.device_id)
     top = table.directory(place.relpath)
     if top is None:
+        if not spot.abspath.is_dir():
+            raise Misused(f"{spot.abspath} is no directory", hint="name its directory")
         raise Misused(
             f"the catalog does not know the directory {spot.abspath}",
-            detail="it is a file, or no scan has seen it",
+            detail="no scan has seen it",
             hint=f"hashall scan {spot.abspath}",
         )
     coverage = places.catalog.scans.coverage(place.device_id, place.relpath)

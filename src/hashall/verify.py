@@ -7,18 +7,21 @@ the scan are none of that: they are counted and left to the next scan.
 from __future__ import annotations
 
 import enum
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from hashall.catalog.lookups import Lookups
 from hashall.catalog.trees import TreeTable
 from hashall.catalog.verifications import Due, Reading, VerificationTable
-from hashall.failing_disks import FailingDisks, GivenUp, is_of_the_disk
+from hashall.disk_failures import GivenUp
+from hashall.failing_disks import FailingDisks, is_of_the_disk
 from hashall.hashing import (
     ChangedWhileReading,
     NotRegular,
@@ -73,7 +76,7 @@ class Verified:
     unreadable: dict[str, str] = field(default_factory=dict)  # path → reason
     not_mounted: int = 0
     given_up: list[GivenUp] = field(default_factory=list)
-    left: int = 0  # due, and not read for want of budget
+    left: int = 0  # due, and not read for want of budget or time
     left_bytes: int = 0
 
 
@@ -82,6 +85,8 @@ class Options:
     older_than: timedelta | None = None  # only what nobody has read for so long
     # Bytes; at least one file is read.  What a disk does not give counts with its size.
     budget: int | None = None
+    # From the start of the command.  What is being read then is read to its end.
+    time_budget: timedelta | None = None
     workers: int = 2  # threads
 
 
@@ -120,34 +125,50 @@ def verify(
 
     What was read is recorded as it goes: stopped at any moment, the next call goes on from there.
 
+    A path that cannot be looked at is told as unreadable, and keeps no other from being read.
+
     Raises:
-        Misused: No scan has seen a path.
-        OSError: A path is not there.
+        Misused: No scan has seen a path, or none of them is there.
     """
+    limit = math.inf if options.time_budget is None else options.time_budget.total_seconds()
+    ends_at = clock.monotonic() + limit
     shown, result = ShownPaths(places), Verified()
     disks = FailingDisks(places, result.given_up)
-    work = _Work(places, options, disks, result, progress)
-    due = _reachable(_due(places, paths, options), shown, disks, result)
+    work = _Work(places, options, disks, result, progress, ends_at=ends_at)
+    due = _reachable(_due(places, _tops(places, paths, result), options), shown, disks, result)
     work.run(due)
     result.damaged = work.damages()  # not before: what is read last may have been a copy
-    work.count_left(due)
+    work.count_left(one for one, _ in due)
     return result
 
 
-def _due(places: Places, paths: Sequence[Path], options: Options) -> list[Due]:
+def _due(places: Places, tops: Sequence[tuple[int, RelPath]], options: Options) -> list[Due]:
     table = VerificationTable(places.catalog.db)
     before = None
     if options.older_than is not None:
         before = clock.iso(clock.now() - options.older_than)
-    tops = [_scanned(places, path) for path in paths] or [
-        (device.device_id, "") for device in places.catalog.devices.all()
-    ]
     found = {
         (due.device_id, due.inode): due
         for device_id, top in tops
         for due in table.due(device_id, top, read_before=before)
     }
     return sorted(found.values(), key=lambda due: due.turn)
+
+
+def _tops(places: Places, paths: Sequence[Path], result: Verified) -> list[tuple[int, RelPath]]:
+    """What to read: places below which all is due."""
+    if not paths:
+        return [(device.device_id, "") for device in places.catalog.devices.all()]
+    found, absent = [], 0
+    for path in paths:
+        try:
+            found.append(_scanned(places, path))
+        except OSError as why:
+            absent += isinstance(why, FileNotFoundError | NotADirectoryError)
+            result.unreadable[str(path)] = why.strerror or str(why)
+    if absent == len(paths):
+        places.named(paths[0])
+    return found
 
 
 def _scanned(places: Places, path: Path) -> tuple[int, RelPath]:
@@ -184,6 +205,8 @@ class _Work:
         disks: FailingDisks,
         result: Verified,
         progress: Progress,
+        *,
+        ends_at: float,  # on the monotonic clock
     ) -> None:
         self._places, self._options, self._disks = places, options, disks
         self._result, self._progress = result, progress
@@ -192,27 +215,33 @@ class _Work:
         self._not_given: list[Due] = []  # not saved either
         self._damaged: list[_Answer] = []
         self._saved_at = clock.monotonic()
+        self._ends_at = ends_at
+        self._tried, self._bytes_tried = 0, 0
 
     def run(self, due: Iterator[tuple[Due, str]]) -> None:
         stop = threading.Event()
-        waiting: set[Future[_Answer]] = set()
+        waiting: set[Future[_Answer | Due]] = set()
         pool = ThreadPoolExecutor(self._options.workers, thread_name_prefix="verify")
-        begun = 0  # bytes
         try:
             while True:
-                while len(waiting) < self._options.workers * 2 and self._may_begin(begun):
+                while len(waiting) < self._options.workers * 2 and self._may_begin():
                     one, path = next(due, (None, ""))
                     if one is None:
                         break
-                    begun += one.size
-                    waiting.add(pool.submit(read_again, one, path, stop.is_set))
+                    read = partial(read_again, one, path, stop.is_set)
+                    waiting.add(pool.submit(self._in_time(one, read)))
+                    self._tried += 1
+                    self._bytes_tried += one.size
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     answer = future.result()
+                    if isinstance(answer, Due):
+                        self.count_left([answer])
+                        continue
                     if not answer.failed:  # what is gone or changed was not read
-                        begun += min(answer.taken - answer.due.size, 0)
+                        self._bytes_tried += min(answer.taken - answer.due.size, 0)
                     self._take(answer)
                 self._save_now_and_then()
                 self._progress(self._result)
@@ -221,14 +250,23 @@ class _Work:
             pool.shutdown(cancel_futures=True)
             self._save()
 
-    def count_left(self, due: Iterator[tuple[Due, str]]) -> None:
-        """What the budget left."""
-        for one, _ in due:
+    def count_left(self, due: Iterable[Due]) -> None:
+        """What the budgets left."""
+        for one in due:
             self._result.left += 1
             self._result.left_bytes += one.size
 
-    def _may_begin(self, begun: int) -> bool:
-        return self._options.budget is None or begun < self._options.budget
+    def _may_begin(self) -> bool:
+        """The first is read in any case, or no run would get anywhere."""
+        if self._tried and clock.monotonic() >= self._ends_at:
+            return False
+        return self._options.budget is None or self._bytes_tried < self._options.budget
+
+    def _in_time(self, due: Due, read: Callable[[], _Answer]) -> Callable[[], _Answer | Due]:
+        """What a thread is to do: read the file, or leave it when the time is over by then."""
+        if not self._tried:
+            return read
+        return lambda: read() if clock.monotonic() < self._ends_at else due
 
     def _take(self, answer: _Answer) -> None:
         due, result, path = answer.due, self._result, answer.path

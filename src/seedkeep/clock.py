@@ -65,6 +65,12 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
+def to_second(moment: datetime | str) -> str:
+    """`iso` for people, who read no microseconds; of a moment, or of its text."""
+    found = parse_iso(moment) if isinstance(moment, str) else moment
+    return iso(found.replace(microsecond=0))
+
+
 def parse_iso(text: str) -> datetime:
     """Inverse of `iso`; any offset is accepted and turned into UTC.  Raises `ValueError`."""
     moment = datetime.fromisoformat(text)

@@ -47,5 +47,5 @@ def report(found: Diagnosis) -> str:
     if problems:
         lines.append(f"{problems} to change, {warnings} to know")
     else:
-        lines.append(f"nothing has to be changed; {warnings} to know")
+        lines.append("nothing has to be changed" + (f"; {warnings} to know" if warnings else ""))
     return "\n".join(lines)

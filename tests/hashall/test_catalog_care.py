@@ -143,7 +143,7 @@ def test_the_state_names_who_is_writing(lab: CatalogLab) -> None:
     with exclusive(lab.db_path, "hashall scan /srv"):
         held = render_database.state(catalog_care.state(lab.db_path))
     assert ": hashall scan /srv" in held
-    assert "in use     by nobody for long" in render_database.state(catalog_care.state(lab.db_path))
+    assert "held by    nobody" in render_database.state(catalog_care.state(lab.db_path))
 
 
 def test_an_older_catalog_is_shown_as_it_is_and_migrated_when_asked(lab: CatalogLab) -> None:

@@ -119,7 +119,7 @@ def test_a_forgotten_device_leaves_nothing_and_the_others_alone(lab: CatalogLab)
 
         told = device_choice.forget(places, device, force=True)
         assert (told.remembered.payloads, told.remembered.torrents) == (1, 1)
-        assert "is forgotten: 1 names, 1 payloads, 1 torrents" in render_devices.forgotten(told)
+        assert "is forgotten: 1 name, 1 payload, 1 torrent to" in render_devices.forgotten(told)
     assert [d.device_id for d in lab.catalog.devices.all()] == [1]
     assert list(lab.known()) == [odd]
     assert lab.db.one("PRAGMA foreign_key_check") is None

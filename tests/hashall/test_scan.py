@@ -701,7 +701,7 @@ def test_a_root_that_cannot_be_scanned_is_said_before_anything_is_written(
     (lab.root / "loop").symlink_to("loop")
 
     with watched_writes() as written, pytest.raises(Misused) as error:
-        lab.scan(lab.root, lab.root / name)
+        lab.scan(*([lab.root] if name == "film.mkv" else []), lab.root / name)
 
     assert error.value.brief == f"cannot scan {lab.root / name}"
     assert (error.value.detail, error.value.hint) == (detail, hint)

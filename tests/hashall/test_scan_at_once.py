@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,7 +14,7 @@ from tests.support.catalog_lab import CatalogLab, counted_reads, on_disk, settle
 
 from hashall import scan_at_once, scan_crew, scan_walk
 from hashall.catalog.scan_load import CatalogLoad
-from hashall.hashing import BLOCK
+from hashall.hashing import BLOCK, hash_small
 from hashall.scan_at_once import Share
 from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, as_listed
 from hashall.scan_read import Outcome, ReadTask, read_all
@@ -179,19 +181,145 @@ def test_the_kernel_is_told_what_comes_next_unless_it_has_that_already(
 ) -> None:
     told: list[int] = []
 
-    def answer(*_: object) -> int:
+    def answer(fd: int, buffers: list[memoryview], offset: int, _: int) -> int:
         if cached:
-            return 1
+            return real(fd, buffers, offset)
         raise BlockingIOError(11, "would block")
 
+    real = os.preadv
     monkeypatch.setattr(os, "preadv", answer)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, *_: told.append(fd))
     for number in range(3):
-        lab.write(f"{number}.nfo")
+        lab.write(f"{number}.nfo", b"%d" % number)
     lab.scan()
 
     assert len(told) == (0 if cached else 3)
     assert lab.known() == on_disk(lab.root)
+
+
+@pytest.mark.parametrize("has", [None, 0, 7])
+def test_what_memory_has_is_read_before_what_the_disk_has_to_bring(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, later: Tasks, has: int | None
+) -> None:
+    """Of the cold one memory has nothing, no byte of what was asked, or its first bytes."""
+    cold = lab.write("cold.nfo", b"the first in the order of reading").stat().st_ino
+    for number in range(3):
+        lab.write(f"{number}.nfo", b"%d" % number)
+
+    def answer(fd: int, buffers: list[memoryview], offset: int, _: int) -> int:
+        if os.fstat(fd).st_ino != cold:
+            return real(fd, buffers, offset)
+        if has is None:
+            raise BlockingIOError(11, "would block")
+        return real(fd, [buffers[0][:has]], offset)
+
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", answer)
+    with counted_reads() as reads:
+        lab.scan()
+
+    assert (sorted(reads.whole[:3]), reads.whole[3:]) == (["0.nfo", "1.nfo", "2.nfo"], ["cold.nfo"])
+    assert lab.known() == on_disk(lab.root)
+    assert later == []
+
+
+def test_a_file_that_grew_in_memory_is_left_to_the_reading_that_tells(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, later: Tasks
+) -> None:
+    """Its first bytes are those of the size that was listed."""
+    film = lab.write("film.mkv", b"1234")
+    batches = scan_at_once._batches
+
+    def meanwhile(files: list[Any]) -> object:
+        film.write_bytes(b"12345")
+        return batches(files)
+
+    monkeypatch.setattr(scan_at_once, "_batches", meanwhile)
+    assert lab.scan().hashes.changing == [str(film)]
+    assert later == [["film.mkv"]]
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_file_that_was_written_to_while_it_was_read_has_no_hash_of_that_moment(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, later: Tasks, warm: bool
+) -> None:
+    film = lab.write("film.mkv", b"1234")
+
+    def and_write(*arguments: Any) -> Any:
+        found = hash_small(*arguments[:2])
+        film.write_bytes(b"4321")
+        settle(film, seconds_ago=9)
+        return found
+
+    monkeypatch.setattr(scan_at_once, "hash_cached", and_write if warm else lambda *_: None)
+    monkeypatch.setattr(scan_at_once, "hash_small", and_write)
+    assert lab.scan().hashes.changing == [str(film)]
+    assert later == [["film.mkv"]]
+    assert lab.known()["film.mkv"].sha256 is None
+
+
+@pytest.mark.parametrize("mode", [HashMode.FULL, HashMode.FAST])
+def test_a_file_that_is_younger_than_its_reading_is_not_trusted(
+    lab: CatalogLab, later: Tasks, mode: HashMode
+) -> None:
+    young, old = lab.write("young.mkv", b"1234"), lab.write("old.mkv", b"123")
+    soon = time.time_ns() + 60_000_000_000
+    os.utime(young, ns=(soon, soon))
+    lab.scan(mode=mode)
+
+    n = lab.spot().device.device_id
+    racy = dict(lab.db.tuples(f"SELECT inode, racy FROM inodes_{n}"))
+    assert racy == {young.stat().st_ino: 1, old.stat().st_ino: 0}
+    assert later == []
+
+
+def test_a_filesystem_that_cannot_tell_what_memory_has_is_asked_once_a_task(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(fd: int, *_: object) -> int:
+        asked.append(fd)
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    for number in range(3):
+        lab.write(f"{number}.nfo", b"%d" % number)
+    lab.scan()
+
+    assert len(asked) == 1
+    assert lab.known() == on_disk(lab.root)
+
+
+def test_files_of_many_folders_do_not_keep_them_all_open(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, later: Tasks
+) -> None:
+    monkeypatch.setattr(scan_at_once, "_MOST_FOLDERS", 2)
+    most, real = [0], os.open
+
+    def counted(*arguments: Any, **options: Any) -> int:
+        fd = real(*arguments, **options)
+        folders = [name for it in os.listdir("/proc/self/fd") if (name := _leads_to(it))]
+        most.append(len([name for name in folders if "/folder " in name and "." not in name]))
+        return fd
+
+    for number in range(12):
+        lab.write(f"folder {number % 6}/{number}.nfo", b"%d" % number)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", counted)
+        lab.scan()
+
+    assert max(most) == 2
+    assert not [fd for fd in os.listdir("/proc/self/fd") if _leads_to(fd).endswith(".nfo")]
+    assert later == []
+    assert lab.known() == on_disk(lab.root)
+
+
+def _leads_to(fd: str) -> str:
+    try:
+        return os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), "/")
+    except OSError:
+        return ""
 
 
 def test_a_folder_with_any_number_of_files_is_read_in_parts(

@@ -32,9 +32,10 @@ from hashall import scan as scanning
 from hashall import scan_hash
 from hashall.catalog import open_catalog
 from hashall.catalog import scan_load as loading
+from hashall.cli import cli
 from hashall.duplicates import find_duplicates
 from hashall.scan import DriftPolicy, ScanState
-from seedkeep import clock
+from seedkeep import clock, console
 from seedkeep.sqlite import DiskFull, open_database
 
 
@@ -376,6 +377,28 @@ def test_a_scan_replaces_the_indexes_of_an_older_release(
     assert [len(group.copies) for group in find_duplicates(lab.places()).groups] == [3]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_indexes_that_take_a_while_to_make_again_are_told_before(
+    lab: CatalogLab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    """Two million names take long enough to be taken for a hanging program."""
+    for number in range(20):
+        lab.write(f"{number}")
+    lab.scan()
+    command = ["scan", "--db", str(lab.db_path), str(lab.root), *(["--json"] if as_json else [])]
+    said = "making the indexes of 20 names again"
+    for names, told in ((21, 0), (20, 1), (20, 0)):  # once they are there, nobody waits for them
+        if told:
+            lab.db.execute("DROP INDEX names_1_by_inode_gone")
+            lab.db.execute("CREATE INDEX names_1_by_inode ON names_1 (inode)")
+        monkeypatch.setattr(loading, "LARGE_LOAD", names)
+        assert console.run(cli, command, "hashall") == 0
+        assert capsys.readouterr().err.count(said) == told
+
+
 def test_inodes_that_a_killed_scan_left_without_a_name_are_forgotten_by_the_next(
     lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +415,22 @@ def test_inodes_that_a_killed_scan_left_without_a_name_are_forgotten_by_the_next
     other.unlink()
     lab.scan()
     assert inodes(lab) == set()
+
+
+def test_they_are_forgotten_also_when_the_next_scan_finds_nothing_gone(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends what the killed one began, so no later scan would look for them."""
+    gone, other = lab.write("gone.mkv"), lab.write("other.mkv")
+    lab.scan()
+    stays = other.stat().st_ino
+    gone.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(loading.CatalogLoad, "forget_nameless", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.scan()
+    lab.scan()
+    assert inodes(lab) == {stays}
 
 
 def indexes(lab: CatalogLab) -> set[str]:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -168,6 +168,25 @@ def test_a_place_that_no_scan_has_seen_is_not_called_sound(lab: CatalogLab) -> N
             again(lab, lab.root / "folder", unknown)
         assert caught.value.hint == f"hashall scan {new.parent}"
     assert again(lab, lab.root / "folder/file", lab.root / "empty").same == 1
+
+
+def test_a_path_that_cannot_be_looked_at_keeps_no_other_from_being_read(lab: CatalogLab) -> None:
+    """A timer names several disks, and one of them is not mounted tonight."""
+    lab.write("folder/film", b"12345")
+    lab.scan()
+    missing, loop = lab.folder / "missing", lab.root / "loop"
+    loop.symlink_to("loop")
+    result = again(lab, missing, lab.root / "folder", loop)
+    assert (result.read, result.unreadable) == (
+        1,
+        {
+            str(missing): "No such file or directory",
+            str(loop): "Too many levels of symbolic links",
+        },
+    )
+    assert again(lab, loop).unreadable.keys() == {str(loop)}
+    with pytest.raises(Misused, match=f"cannot look at {missing}"):
+        again(lab, missing, lab.folder / "also missing")
 
 
 def test_what_people_changed_is_left_to_the_next_scan(lab: CatalogLab) -> None:
@@ -474,12 +493,70 @@ def test_damage_that_is_found_while_the_clock_is_back_is_not_taken_for_repaired(
     assert damage.good_copies == ()
 
 
+def test_a_file_that_was_restored_stays_so_when_its_disk_does_not_give_it(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = lab.write("film", b"film")
+    lab.scan()
+    rot(film, b"FILM")
+    assert again(lab).damaged
+    film.write_bytes(b"film")
+    settle(film, seconds_ago=50)
+    lab.scan()
+    n = lab.spot(film).device.device_id
+    assert Lookups(lab.db, n).figures().damaged_inodes == 0
+    lose(monkeypatch, lambda path: path == film)
+    assert again(lab).unreadable
+    assert Lookups(lab.db, n).figures().damaged_inodes == 0
+
+
 def test_what_was_hashed_under_a_clock_ahead_is_due_all_the_same(lab: CatalogLab) -> None:
     lab.write("film", b"film")
     with clock.using(now=lambda: LATER):
         lab.scan()
     assert again(lab, older_than=timedelta(days=90)).read == 1
     assert again(lab, older_than=timedelta(days=90)).read == 0
+
+
+@pytest.mark.parametrize("hashed_ahead", [False, True])
+def test_what_a_disk_did_not_give_under_a_clock_ahead_is_not_last_for_ever(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, hashed_ahead: bool
+) -> None:
+    lost = lab.write("lost", b"lost")
+    lab.write("film", b"film")
+    ahead = clock.using(now=lambda: LATER)
+    with ahead if hashed_ahead else nullcontext():
+        lab.scan()
+    with monkeypatch.context() as patch, clock.using(now=lambda: LATER):
+        lose(patch, lambda path: path == lost)
+        again(lab, workers=1)
+
+    lose(monkeypatch, lambda path: path == lost)
+    nights = [again(lab, budget=4, workers=1) for _ in range(4)]
+    assert [len(night.unreadable) for night in nights].count(1) == 2
+    assert [night.read for night in nights].count(1) == 2  # and the others have their turn, too
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_hash_of_the_future_puts_no_file_first_for_ever(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """One that is damaged, or that its disk does not give, would use up the budget each night."""
+    odd, film = lab.write("odd", b"odd!"), lab.write("film", b"film")
+    with clock.using(now=lambda: LATER):
+        lab.scan()
+    if damaged:
+        rot(odd, b"ODD!")
+    else:
+        lose(monkeypatch, lambda path: path == odd)
+    nights = [again(lab, budget=4, workers=1) for _ in range(4)]
+    of_odd = [bool(night.damaged or night.unreadable) for night in nights]
+    assert of_odd in ([True, False, True, False], [False, True, False, True])
+    assert film.stat().st_ino in {
+        row[0] for row in lab.db.tuples("SELECT inode FROM verifications")
+    }
+    n = lab.spot(odd).device.device_id
+    assert Lookups(lab.db, n).figures().damaged_inodes == damaged
 
 
 def test_two_readings_that_differ_point_at_the_machine(
@@ -523,6 +600,71 @@ def test_the_longest_unread_is_read_first_and_a_budget_ends_it(lab: CatalogLab) 
     assert again(lab, budget=1, workers=1).read == 1
     assert verified_names(lab) == {"c", "a", "d"}
     assert again(lab, budget=100, workers=1).read == 4
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
+    """Have each file take so long; returns the clock."""
+    passed, usual = [0.0], verify.hash_descriptor
+
+    def read(*arguments: Any, **options: Any) -> Any:
+        passed[0] += seconds
+        return usual(*arguments, **options)
+
+    monkeypatch.setattr(verify, "hash_descriptor", read)
+    return passed
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_time_budget_ends_it_between_two_files_and_the_next_run_goes_on(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        lab.write(name, name.encode())
+    lab.scan()
+    aged(lab, *names)
+    passed = slow(monkeypatch, 60)
+    with clock.using(monotonic=lambda: passed[0]):
+        first = again(lab, time_budget=timedelta(minutes=5), workers=workers)
+        # What had been begun is read to its end; what only waited for a thread is left.
+        assert 5 <= first.read < 5 + workers
+        assert (first.read + first.left, first.left_bytes) == (20, 2 * first.left)
+        assert verified_names(lab) == {*names[: first.read]}
+        assert f"{first.left} files" in render_verify.verified(first)
+        second = again(lab, time_budget=timedelta(minutes=5), workers=workers)
+    assert verified_names(lab) == {*names[: first.read + second.read]}
+
+
+def test_a_time_budget_that_is_over_at_once_reads_a_file_all_the_same(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would never get around."""
+    for name in "abc":
+        lab.write(name, name.encode())
+    lab.scan()
+    passed = slow(monkeypatch, 60)
+    with clock.using(monotonic=lambda: passed[0]):
+        result = again(lab, time_budget=timedelta(0))
+    assert (result.read, result.left) == (1, 2)
+
+
+def test_files_that_people_changed_do_not_make_a_time_budget_longer(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        lab.write(f"{number}", b"%d" % number)
+    lab.scan()
+    usual, passed = verify.open_regular, [0.0]
+
+    def changed(path: str) -> int:
+        passed[0] += 60
+        Path(path).write_bytes(b"longer")
+        return usual(path)
+
+    monkeypatch.setattr(verify, "open_regular", changed)
+    with clock.using(monotonic=lambda: passed[0]):
+        result = again(lab, time_budget=timedelta(0), workers=1)
+    assert (len(result.changed), result.left) == (1, 8)
 
 
 def verified_names(lab: CatalogLab) -> set[str]:

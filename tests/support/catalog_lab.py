@@ -18,7 +18,7 @@ import pytest
 
 from hashall import scan_at_once, scan_read
 from hashall.catalog import Catalog, FileTable, open_catalog
-from hashall.hashing import hash_descriptor, hash_small, sample_descriptor
+from hashall.hashing import hash_cached, hash_descriptor, hash_small, sample_descriptor
 from hashall.model import RelPath
 from hashall.pathing import MountTable
 from hashall.places import Places, Spot
@@ -146,6 +146,12 @@ def counted_reads() -> Iterator[Reads]:
         reads.whole.append(_name_of(fd))
         return hash_small(fd, size)
 
+    def cached(fd: int, size: int, buffer: memoryview) -> Any:
+        found = hash_cached(fd, size, buffer)
+        if found is not None:
+            reads.whole.append(_name_of(fd))
+        return found
+
     def whole(fd: int, path: str, **options: Any) -> Any:
         reads.whole.append(os.path.basename(path))
         return hash_descriptor(fd, path, **options)
@@ -158,6 +164,7 @@ def counted_reads() -> Iterator[Reads]:
         for module in (scan_read, scan_at_once):
             patch.setattr(module, "hash_small", small)
             patch.setattr(module, "sample_descriptor", samples)
+        patch.setattr(scan_at_once, "hash_cached", cached)
         patch.setattr(scan_read, "hash_descriptor", whole)
         yield reads
 

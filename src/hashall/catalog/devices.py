@@ -115,6 +115,12 @@ def create_index(db: Database, device_id: int, index: Index) -> None:
     )
 
 
+def lacks_index(db: Database, device_id: int, *indexes: Index) -> bool:
+    """Whether one of them is missing, or is there with the columns of an older release."""
+    rows = db.all_tuples("SELECT name FROM sqlite_schema WHERE type = 'index'")
+    return not {index.names_of(device_id)[0] for index in indexes} <= {name for (name,) in rows}
+
+
 def drop_index(db: Database, device_id: int, index: Index) -> None:
     for name in index.names_of(device_id):
         db.execute(f"DROP INDEX IF EXISTS {name}")

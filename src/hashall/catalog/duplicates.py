@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE
+from hashall.catalog.unions import union_all
 from seedkeep.sqlite import Database
 
 _DECODER = json.JSONDecoder()
@@ -116,16 +117,16 @@ class EqualBytesTable:
 
         An inode whose names are all gone may have made a group of what is a single file now.
         """
-        each = (
+        each = [
             f"SELECT sha256, size FROM inodes_{n}"
             " WHERE sha256 >= :low AND sha256 < :high AND size >= :min_size"
             for n in device_ids
-        )
+        ]
         self.db.script("DELETE FROM temp.equal_bytes")
         self.db.execute(
             f"""
             INSERT INTO temp.equal_bytes (sha256, size, copies)
-            SELECT sha256, size, count(*) FROM ({" UNION ALL ".join(each)})
+            SELECT sha256, size, count(*) FROM ({union_all(each)})
              GROUP BY sha256, size HAVING count(*) > 1 ORDER BY sha256, size
             """,
             {"low": part[0], "high": part[1], "min_size": min_size},

@@ -100,8 +100,9 @@ class LinkTable:
         if row is None:
             plan = self.get(plan_id)
             status = plan.status.value if plan else "gone"
+            cannot = "already" if status == to.value else f"and cannot become {to.value}"
             raise WrongPlanState(
-                f"plan {plan_id} is {status} and cannot become {to.value}",
+                f"plan {plan_id} is {status} {cannot}",
                 hint="make a new plan: hashall link plan NAME",
             )
 
@@ -118,8 +119,17 @@ class LinkTable:
         row = self.db.one("SELECT * FROM link_plans WHERE plan_id = ?", (plan_id,))
         return self._plan(row) if row else None
 
-    def all(self) -> list[Plan]:
-        return [self._plan(row) for row in self.db.all("SELECT * FROM link_plans ORDER BY plan_id")]
+    def all(self, *states: PlanStatus) -> list[Plan]:
+        """In their order; with states, those that are in one of them."""
+        rows = self.db.all(
+            """
+            SELECT * FROM link_plans
+             WHERE :states = '[]' OR status IN (SELECT value FROM json_each(:states))
+             ORDER BY plan_id
+            """,
+            {"states": json.dumps([state.value for state in states])},
+        )
+        return [self._plan(row) for row in rows]
 
     def _plan(self, row: Row) -> Plan:
         kinds = {kind.value: Total() for kind in Kind}

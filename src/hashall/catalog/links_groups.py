@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from hashall.catalog.files import join
+from hashall.catalog.unions import union_all
 from hashall.linking.model import Group, InodeFacts
 from hashall.model import RelPath
 from seedkeep.sqlite import Database, from_db, to_db
 
 _INODE = "i.inode, i.nlink, i.mtime_ns, i.mode, i.uid, i.gid, i.racy"
+_bytes = itemgetter(0, 1)  # of a row: SHA-256 and size
+_of_inode = itemgetter(slice(2, 11))  # everything but its names
 _STATE = """
     EXISTS (SELECT 1 FROM unfinished_files AS u WHERE u.device_id = {n} AND u.inode = i.inode),
     EXISTS (SELECT 1 FROM verifications AS v
@@ -31,6 +35,20 @@ class LinkTotals:
     linked_inodes: int  # with more than one known name
     linked_bytes: int  # that those names would take besides, were each a file of its own
     unhashed: int  # inodes without a SHA-256: they can be in no group
+
+
+@dataclass
+class Tally:
+    """What the groups of several inodes on one filesystem come to."""
+
+    groups: int = 0
+    surplus_inodes: int = 0  # beyond the first of each
+    savings: int = 0  # bytes
+
+    def add(self, group: Group) -> None:
+        self.groups += 1
+        self.surplus_inodes += len(group.inodes) - 1
+        self.savings += group.savings
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,7 @@ class LinkGroups:
             """,
             (min_size,),
         )
-        for (sha256, size), members in groupby(rows, key=lambda row: (row[0], row[1])):
+        for (sha256, size), members in groupby(rows, key=_bytes):
             yield Group(device_id, sha256, size, _inodes(members))
 
     def hashes_on_several(
@@ -82,7 +100,7 @@ class LinkGroups:
             return []
         rows = self.db.tuples(
             f"""
-            SELECT sha256, size, json_group_array(device_id) FROM ({" UNION ALL ".join(parts)})
+            SELECT sha256, size, json_group_array(device_id) FROM ({union_all(parts)})
              GROUP BY sha256, size HAVING count(*) > 1 ORDER BY size DESC, sha256
             """,
             {"min": min_size},
@@ -137,6 +155,31 @@ class LinkGroups:
         assert row is not None
         return LinkTotals(*row)
 
+    def tally(self, device_id: int, *, min_size: int) -> Tally:
+        """What `Tally.add` makes of all groups, without a value for each.
+
+        The link counts of the filesystem have to be true.
+        """
+        n = int(device_id)
+        row = self.db.one(
+            f"""
+            WITH live AS (
+                SELECT inode, count(*) AS names FROM names_{n} WHERE gone_at IS NULL GROUP BY inode
+            ), equal AS (
+                SELECT size, count(*) AS inodes, sum(nlink <= names) AS whole
+                  FROM live CROSS JOIN inodes_{n} USING (inode)
+                 WHERE sha256 IS NOT NULL AND size >= ?
+                 GROUP BY sha256, size HAVING inodes > 1
+            )
+            SELECT count(*), coalesce(sum(inodes - 1), 0),
+                   -- With all of their names known, one has to stay.
+                   coalesce(sum(size * (whole - (whole = inodes))), 0) FROM equal
+            """,
+            (min_size,),
+        )
+        assert row is not None
+        return Tally(*row)
+
     # -- files that a torrent has not finished
 
     def put_unfinished(self, torrent_id: str, files: Iterable[tuple[int, RelPath, int]]) -> None:
@@ -152,6 +195,14 @@ class LinkGroups:
         rows = self.db.tuples("SELECT device_id, inode FROM unfinished_files")
         return {(device, inode) for device, inode in rows}
 
+    def unfinished_of_others(self) -> list[tuple[str, int, RelPath, int]]:
+        """(key, device, path, inode), of torrents of other clients than the main one."""
+        rows = self.db.tuples(
+            "SELECT torrent_hash, device_id, path, inode FROM unfinished_files"
+            " WHERE instr(torrent_hash, '@')"
+        )
+        return [(key, device_id, from_db(path), inode) for key, device_id, path, inode in rows]
+
     def knows_torrents(self) -> bool:
         return self.db.one("SELECT 1 FROM torrent_instances LIMIT 1") is not None
 
@@ -162,10 +213,11 @@ def _is_text(path: RelPath) -> bool:
 
 
 def _inodes(rows: Iterable[tuple[Any, ...]]) -> tuple[InodeFacts, ...]:
-    found = []
-    for inode, names in groupby(rows, key=lambda row: row[2:11]):
+    found: list[InodeFacts] = []
+    for inode, names in groupby(rows, key=_of_inode):
         number, nlink, mtime_ns, mode, uid, gid, racy, unfinished, damaged = inode
-        paths = sorted(join(from_db(row[11]), from_db(row[12])) for row in names)
+        paths = [join(from_db(row[11]), from_db(row[12])) for row in names]
+        paths.sort()
         found.append(
             InodeFacts(
                 inode=number,
@@ -176,8 +228,13 @@ def _inodes(rows: Iterable[tuple[Any, ...]]) -> tuple[InodeFacts, ...]:
                 gid=gid,
                 racy=bool(racy),
                 unfinished=bool(unfinished),
-                damaged=bool(damaged),
                 paths=tuple(paths),
+                damaged=bool(damaged),
             )
         )
-    return tuple(sorted(found, key=lambda facts: facts.paths[0]))
+    found.sort(key=_first_path)
+    return tuple(found)
+
+
+def _first_path(facts: InodeFacts) -> RelPath:
+    return facts.paths[0]

@@ -21,6 +21,7 @@ from hashall.catalog.devices import (
     Index,
     create_index,
     drop_index,
+    lacks_index,
 )
 from hashall.catalog.files import FileTable
 from hashall.catalog.scan_reads import lacks_hash
@@ -114,6 +115,14 @@ class CatalogLoad:
                 self._drop(index)
         else:
             self.make_indexes()
+
+    def names_to_index(self) -> int:
+        """How many names there are, where `begin` takes a while to make indexes of them; else 0."""
+        if self.is_empty() or not lacks_index(self.db, self.device_id, *_DROPPED):
+            return 0
+        row = self.db.one(f"SELECT count(*) FROM names_{self.device_id}")
+        assert row is not None
+        return int(row[0]) if row[0] >= LARGE_LOAD else 0
 
     def knows(self, relpath: RelPath) -> bool:
         """Whether there is anything at or below a directory."""
@@ -266,11 +275,14 @@ class CatalogLoad:
         large = f"AND i.size >= {LARGE_FILE} ORDER BY i.size DESC, w.inode"
         yield from self._waiting_items(mode, large, ())
         small, last = f"AND i.size < {LARGE_FILE}", -math.inf
-        while found := self._waiting_items(
-            mode, f"{small} AND w.inode > ? ORDER BY w.inode LIMIT {page}", (last,)
-        ):
-            last = found[-1][0]
+        while True:
+            found = self._waiting_items(
+                mode, f"{small} AND w.inode > ? ORDER BY w.inode LIMIT {page}", (last,)
+            )
             yield from found
+            if len(found) < page:
+                return
+            last = found[-1][0]
 
     def _waiting_items(self, mode: HashMode, which: str, params: Sequence[float]) -> list[Any]:
         return self.db.all_tuples(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from hashall.catalog.unions import union_all
 from hashall.relpath import join
 from seedkeep.sqlite import Database, to_db
 
@@ -29,9 +30,11 @@ def want_twins(
         borders: Absolute paths below the place where something is mounted.
     """
     n, relpath = int(place.device_id), place.relpath
-    sampled = " UNION ALL ".join(
-        f"SELECT size, quick_hash FROM inodes_{int(k)} WHERE quick_hash IS NOT NULL"
-        for k in devices
+    sampled = union_all(
+        [
+            f"SELECT size, quick_hash FROM inodes_{int(k)} WHERE quick_hash IS NOT NULL"
+            for k in devices
+        ]
     )
     here, below = to_db(relpath), to_db(relpath + "/")
     db.execute("DELETE FROM temp.scan_waiting")

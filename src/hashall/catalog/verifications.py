@@ -6,7 +6,7 @@ holds no longer, and it is tried again after all others.  That it is damaged is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ class Due(NamedTuple):
     ctime_ns: int
     sha256: str
     last_read: str  # UTC; when it was hashed, or verified since; "" where a wrong clock told it
-    tried_at: str  # UTC; when its disk did not give it, and has not since; else ""
+    # UTC; when its disk did not give it, and has not since; else, or of a wrong clock, ""
+    tried_at: str
     folder: RelPath
     name: str
 
@@ -69,7 +70,7 @@ class VerificationTable:
 
         Without those that were hashed in the moment of their last change (`racy`), whose hash
         proves nothing, and without empty files.  A time in the future was told by a wrong clock,
-        and does not tell when the file was read.
+        and does not tell when the file was read, or tried.
 
         Args:
             read_before: UTC; leaves out what was read at or after that.
@@ -80,7 +81,7 @@ class VerificationTable:
             SELECT {n}, i.inode, i.size, i.mtime_ns, i.ctime_ns, i.sha256,
                    max(iif(i.hashed_at <= :now, i.hashed_at, ''),
                        iif(v.verified_at <= :now, v.verified_at, '')) AS last_read,
-                   coalesce(t.verified_at, '') AS tried_at, d.path, n.name
+                   iif(t.verified_at <= :now, t.verified_at, '') AS tried_at, d.path, n.name
               FROM inodes_{n} AS i JOIN names_{n} AS n USING (inode)
               JOIN dirs_{n} AS d USING (dir_id)
               LEFT JOIN verifications AS v
@@ -128,7 +129,7 @@ class VerificationTable:
         )
         return {(device, inode): at for device, inode, at in rows}
 
-    def put(self, readings: Iterable[Reading]) -> None:
+    def put(self, readings: Sequence[Reading]) -> None:
         """Record readings of now, all of them or none.
 
         Damage is never dated before the hash that it contradicts, whatever the clock says now: it
@@ -136,6 +137,7 @@ class VerificationTable:
         """
         now = clock.iso(clock.now())
         with transaction(self.db):
+            self._hashed_by((it[:2] for it in readings if it.found is not None), now)
             self.db.executemany(
                 """
                 INSERT INTO verifications (device_id, inode, sha256, found, verified_at)
@@ -143,16 +145,15 @@ class VerificationTable:
                     ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, found = excluded.found,
                                               verified_at = excluded.verified_at
                 """,
-                [
-                    (*it, now if it.found is None else self._after_hash(*it[:2], now))
-                    for it in readings
-                ],
+                [(*it, now) for it in readings],
             )
 
-    def put_not_given(self, files: Iterable[Due]) -> None:
+    def put_not_given(self, files: Sequence[Due]) -> None:
         """Their disk failed when these were read: only that they are damaged holds still."""
         now = clock.iso(clock.now())
         with transaction(self.db):
+            self._forget_restored(it[:2] for it in files)
+            self._hashed_by((it[:2] for it in files), now)
             self.db.executemany(
                 """
                 INSERT INTO verifications (device_id, inode, sha256, verified_at)
@@ -162,15 +163,31 @@ class VerificationTable:
                        found = iif(found IS NOT NULL AND sha256 = ?3, found, NULL),
                        verified_at = excluded.verified_at
                 """,
-                [(*it[:2], it.sha256, _NOT_READ, self._after_hash(*it[:2], now)) for it in files],
+                [(*it[:2], it.sha256, _NOT_READ, now) for it in files],
             )
 
-    def _after_hash(self, device_id: int, inode: int, now: str) -> str:
-        """`now`, or when the inode was hashed, if the clock went back since."""
-        row = self.db.one(
-            f"SELECT hashed_at FROM inodes_{int(device_id)} WHERE inode = ?", (inode,)
-        )
-        return now if row is None or row[0] is None else max(now, str(row[0]))
+    def _forget_restored(self, files: Iterable[tuple[int, int]]) -> None:
+        """Damage of (device, inode) that were hashed since: a later date would bring it back."""
+        for device_id, inode in files:
+            self.db.execute(
+                "DELETE FROM verifications WHERE device_id = ?1 AND inode = ?2"
+                " AND found IS NOT NULL AND verified_at <"
+                f" (SELECT hashed_at FROM inodes_{int(device_id)} WHERE inode = ?2)",
+                (device_id, inode),
+            )
+
+    def _hashed_by(self, files: Iterable[tuple[int, int]], now: str) -> None:
+        """Take hashes of (device, inode) that are dated later for hashes of now.
+
+        One of the clocks was wrong.  As it is, the hash would count as newer than what was just
+        found out; and dated like it, the file would be the first of each run, or the last.
+        """
+        for device_id, inode in files:
+            self.db.execute(
+                f"UPDATE inodes_{int(device_id)} SET hashed_at = ?1"
+                " WHERE inode = ?2 AND hashed_at > ?1",
+                (now, inode),
+            )
 
     def withdraw(self, files: Iterable[tuple[int, int]]) -> None:
         """That (device, inode) had its bytes holds no longer; that it is damaged, or that its disk

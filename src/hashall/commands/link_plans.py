@@ -28,7 +28,12 @@ from seedkeep import console
     "--min-size", type=SIZE, default="1", show_default=True, metavar="SIZE", help="Leave out less."
 )
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Groups to show."
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Groups to show.",
 )
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to answer."
@@ -103,7 +108,12 @@ def plan(
 @click.command(name="show-plan")
 @click.argument("plan_id", type=int, metavar="PLAN")
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, help="Actions to show."
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Actions to show.",
 )
 @catalog_options
 @json_option
@@ -183,7 +193,12 @@ def cancel(plan_id: int, as_json: bool, **flags: Any) -> None:
     help="A new file in place of stdout.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows of each list."
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Rows of each list.",
 )
 @catalog_options
 @json_option

@@ -55,7 +55,9 @@ def scan(paths: tuple[Path, ...], as_json: bool, **flags: Any) -> int:
     """Catalogue directories: names, links, SHA-256.
 
     Only what is new or changed is read.  May be interrupted at any moment; the next scan goes on
-    where it ended.  Exit code 4: something could not be read.
+    where it ended.  A PATH that cannot be looked at keeps no other from being scanned, and a
+    filesystem whose disk fails again and again is given up.  Exit code 4: something could not be
+    read.
     """
     from hashall import render_scan
     from hashall.scan import DriftPolicy, HashMode, ScanOptions
@@ -80,7 +82,7 @@ def scan(paths: tuple[Path, ...], as_json: bool, **flags: Any) -> int:
         console.note("what was hashed is kept; the same command goes on from there")
         raise
     answer("scan", summary, render_scan.scan_summary, as_json)
-    return Partial.exit_code if summary.unreadable else 0
+    return Partial.exit_code if summary.unreadable or summary.given_up else 0
 
 
 def _say_who(holder: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hashall.catalog import Catalog
-from hashall.catalog.links_groups import LinkTotals
+from hashall.catalog.links_groups import LinkTotals, Tally
 from hashall.catalog.scans import is_at_or_below
 from hashall.devices import link_count_doubt
 from hashall.linking.folders import Folders
@@ -73,20 +73,6 @@ class LinkAnalysis:
     cross: tuple[CrossView, ...]  # largest first; empty unless it was asked for
     more_groups: int  # beyond the limit
     more_cross: int
-
-
-@dataclass
-class Tally:
-    """What the groups of one filesystem come to."""
-
-    groups: int = 0
-    surplus_inodes: int = 0
-    savings: int = 0  # bytes
-
-    def add(self, group: Group) -> None:
-        self.groups += 1
-        self.surplus_inodes += len(group.inodes) - 1
-        self.savings += group.savings
 
 
 def cross_groups(

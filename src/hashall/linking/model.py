@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from hashall.model import RelPath
 
@@ -50,8 +50,7 @@ class Verify(enum.Enum):
     NONE = "none"  # trust the catalog where size, mtime and inode are as it has them
 
 
-@dataclass(frozen=True, kw_only=True)
-class InodeFacts:
+class InodeFacts(NamedTuple):
     """One inode of a group of equal files, as the catalog has it."""
 
     inode: int
@@ -62,8 +61,8 @@ class InodeFacts:
     gid: int
     racy: bool  # hashed in the very moment of its last change: the hash proves nothing
     unfinished: bool  # a torrent is still writing to it
-    damaged: bool = False  # `hashall verify` read other bytes than the hash is of
     paths: tuple[RelPath, ...]  # active names, sorted
+    damaged: bool = False  # `hashall verify` read other bytes than the hash is of
 
     @property
     def is_sound(self) -> bool:
@@ -131,8 +130,7 @@ class PlanOptions:
     canonical: Canonical = Canonical.MOST_LINKS
 
 
-@dataclass(frozen=True)
-class FileAt:
+class FileAt(NamedTuple):
     """One name of a file as it has to be found again."""
 
     device_id: int
@@ -141,8 +139,7 @@ class FileAt:
     mtime_ns: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Action:
+class Action(NamedTuple):
     """What is to happen to one name; `target` is the name, `source` what it becomes a link to."""
 
     seq: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
@@ -41,11 +41,11 @@ def plan_cross(groups: Iterable[CrossGroup], options: PlanOptions, shown: Shown)
 
 
 def renumbered(actions: Iterable[Action], start: int) -> list[Action]:
-    return [replace(action, seq=number) for number, action in enumerate(actions, start)]
+    return [action._replace(seq=number) for number, action in enumerate(actions, start)]
 
 
 def _numbered(actions: Iterable[Action]) -> Iterator[Action]:
-    return (replace(action, seq=number) for number, action in enumerate(actions, 1))
+    return (action._replace(seq=number) for number, action in enumerate(actions, 1))
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,15 @@ def _source(
     taking_part: list[InodeFacts], able: list[InodeFacts], canonical: Canonical
 ) -> InodeFacts | None:
     """The inode that stays; one that is not sound does not if any other can."""
-    sound = [inode for inode in taking_part if inode.is_sound]
+    candidates = [inode for inode in taking_part if inode.is_sound] or taking_part
+    if canonical is Canonical.LEXICAL:
+        return min(candidates, key=lambda i: i.paths[0], default=None)
+    if canonical is Canonical.OLDEST:
+        return min(candidates, key=lambda i: (i.mtime_ns, i.paths[0]), default=None)
     replaceable = {inode.inode for inode in able}  # of thousands, which no list finds fast
-    orders: dict[Canonical, Callable[[InodeFacts], tuple[object, ...]]] = {
-        Canonical.MOST_LINKS: lambda i: (i.inode in replaceable, -i.nlink, i.paths[0]),
-        Canonical.LEXICAL: lambda i: (i.paths[0],),
-        Canonical.OLDEST: lambda i: (i.mtime_ns, i.paths[0]),
-    }
-    candidates: list[InodeFacts] = sound or taking_part
-    return min(candidates, key=orders[canonical], default=None)
+    return min(
+        candidates, key=lambda i: (i.inode in replaceable, -i.nlink, i.paths[0]), default=None
+    )
 
 
 def _excuse(inode: InodeFacts, names: tuple[RelPath, ...]) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hashall.catalog import Catalog
+from hashall.catalog.links_groups import Tally
 from hashall.device_choice import choose
 from hashall.devices import link_count_doubt
 from hashall.linking import analyze as analysis
@@ -99,7 +100,7 @@ class Links:
     ) -> analysis.LinkAnalysis:
         devices = self.devices(device)
         with Folders(self.places) as folders:
-            tallies = [analysis.Tally() for _ in devices]
+            tallies = [Tally() for _ in devices]
             groups = self._duplicates(devices, min_size, tallies)
             best = heapq.nsmallest(limit, groups, key=lambda g: (-g.savings, -g.size, g.sha256))
             _count_rest(groups)
@@ -114,17 +115,18 @@ class Links:
 
     def status(self, device: str | None) -> LinkStatus:
         open_states = (PlanStatus.PENDING, PlanStatus.APPROVED, PlanStatus.RUNNING)
-        devices = self.devices(device)
-        tallies = [analysis.Tally() for _ in devices]
-        _count_rest(self._duplicates(devices, 1, tallies))
         return LinkStatus(
-            tuple(map(self._device, devices, tallies)),
-            tuple(plan for plan in self.catalog.links.all() if plan.status in open_states),
+            tuple(self._device(found, self._tally(found)) for found in self.devices(device)),
+            tuple(self.catalog.links.all(*open_states)),
             len(self.catalog.links.unsettled()),
         )
 
+    def _tally(self, device: Device) -> Tally:
+        tally = self.catalog.link_groups.tally(device.device_id, min_size=1)
+        return tally if link_count_doubt(device.fs_type) is None else replace(tally, savings=0)
+
     def _duplicates(
-        self, devices: Iterable[Device], min_size: int, tallies: Iterable[analysis.Tally]
+        self, devices: Iterable[Device], min_size: int, tallies: Iterable[Tally]
     ) -> Iterator[Group]:
         """Groups that could be linked, one at a time, counted in the tally of their device."""
         for device, tally in zip(devices, tallies, strict=True):
@@ -138,7 +140,7 @@ class Links:
         for group in self.catalog.link_groups.groups(device.device_id, min_size=min_size):
             yield group if doubt is None else replace(group, doubt=doubt)
 
-    def _device(self, device: Device, tally: analysis.Tally) -> analysis.DeviceLinks:
+    def _device(self, device: Device, tally: Tally) -> analysis.DeviceLinks:
         mounted = self.places.mount_points_of(device.fs_key)
         return analysis.device_links(self.catalog, device, tally, mounted)
 
