@@ -205,6 +205,28 @@ def hash_small(fd: int, size: int) -> tuple[str, str] | None:
     if len(data) != size:
         os.lseek(fd, -len(data), os.SEEK_CUR)
         return None
+    return _hashes(data)
+
+
+def hash_cached(fd: int, size: int, buffer: memoryview) -> tuple[str, str] | None:
+    """The same where memory has all of it; waits for no disk, and leaves the position.
+
+    None also when it has more or less bytes.  The first `size` + 1 bytes of `buffer` are
+    overwritten.
+
+    Raises:
+        OSError: Also EOPNOTSUPP, EINVAL or ENOSYS, where filesystem or kernel cannot tell.
+    """
+    try:
+        count = os.preadv(fd, [buffer[: size + 1]], 0, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return None
+    return _hashes(buffer[:size]) if count == size else None
+
+
+def _hashes(data: bytes | memoryview) -> tuple[str, str]:
+    """(SHA-256, quick hash) of a whole file."""
+    size = len(data)
     quick = xxhash.xxh3_128(size.to_bytes(8, "little"))
     if size <= 3 * QUICK_SAMPLE:
         quick.update(data)

@@ -7,32 +7,44 @@ before.  What goes wrong here is left to the reading after the walk, which tells
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 
 from hashall.disk_failures import EnoughFailures, Failures, count_failure
-from hashall.hashing import BLOCK, READ_FLAGS, folded, hash_small, sample_descriptor
+from hashall.hashing import (
+    BLOCK,
+    READ_FLAGS,
+    folded,
+    hash_cached,
+    hash_small,
+    sample_descriptor,
+)
 from hashall.scan_model import (
     Difference,
     FileRow,
     Findings,
     FolderChange,
     HashMode,
+    HashReport,
     WalkPlace,
     as_listed,
 )
-from hashall.scan_read import BATCH_BYTES, BATCH_FILES, COARSE_TICK_NS, is_racy, read_ahead
+from hashall.scan_read import BATCH_BYTES, BATCH_FILES, COARSE_TICK_NS, is_racy
 from seedkeep import clock
 from seedkeep.sqlite import from_db
 
 _MOST_REMEMBERED = 200_000  # inodes; a set of so many takes 15 MB
 _MOST_FILES, _MOST_SECONDS = 1000, 2.0  # of one task
-# inode, row, where the row stands, path below the place
-_File = tuple[int, FileRow, FolderChange, str]
+_MOST_FOLDERS = 64  # that are open at a time
+_CANNOT_TELL = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # what memory has
+# inode, row, where the row stands, path of the folder below the place, name in there
+_File = tuple[int, FileRow, FolderChange, str, str]
 _inode = itemgetter(0)
 
 
@@ -80,28 +92,44 @@ def read_at_once(found: Findings, place: WalkPlace, share: Share) -> None:
     whole = place.mode is HashMode.FULL
     wanted = [*islice(_wanted(found, place, whole, share), _MOST_FILES)]
     wanted.sort(key=_inode)  # as all reading is done
-    reading = _Reading(place, whole, found)
+    reading = _Reading(place, whole)
     until = clock.monotonic() + _MOST_SECONDS
-    for batch in _batches(wanted):
-        if clock.monotonic() > until or reading.is_enough:
-            break
-        reading.read(batch)
+    try:
+        for batch in _batches(wanted):
+            if clock.monotonic() > until or reading.is_enough:
+                break
+            reading.read(batch)
+    finally:
+        reading.close()
     found.unread_failures = reading.failures
     for change in found.changes:
-        change.files[:] = [row for row in change.files if id(row) not in reading.done]
+        _settle(change, reading.done, whole, found.hashed)
+
+
+def _settle(change: FolderChange, done: set[int], whole: bool, report: HashReport) -> None:
+    """Take what was hashed from the files that have to be read."""
+    hashed = change.hashed
+    if len(hashed) == len(change.files):  # nearly always
+        change.files.clear()
+    elif hashed:
+        change.files[:] = [row for row in change.files if id(row) not in done]
+    if whole:
+        report.files += len(hashed)
+        report.bytes += sum([row[2] for row in hashed])
+    else:
+        report.sampled += len(hashed)
 
 
 def _wanted(found: Findings, place: WalkPlace, whole: bool, share: Share) -> Iterator[_File]:
     """Large files are left: who finds them would have all the work."""
     top = len(place.relpath) + 1 if place.relpath else 0
     for change in found.changes:
-        before = change.relpath[top:]
-        before = before and f"{before}/"
+        folder = change.relpath[top:]
         for row in change.files:
             wanted = row[1] is Difference.NEW and (row[3] < BLOCK or not whole)
             alone = row[6] == 1 and place.true_links
             if wanted and (alone or share.takes(row[2], row[6], place)):
-                yield row[2], row, change, before + from_db(row[0])
+                yield row[2], row, change, folder, from_db(row[0])
 
 
 def _batches(files: list[_File]) -> Iterator[list[_File]]:
@@ -118,65 +146,91 @@ def _batches(files: list[_File]) -> Iterator[list[_File]]:
 
 
 class _Reading:
-    def __init__(self, place: WalkPlace, whole: bool, found: Findings) -> None:
+    def __init__(self, place: WalkPlace, whole: bool) -> None:
         self.done: set[int] = set()  # ids of the rows that were read
         self.failures: Failures | None = None  # of the disk
         self.is_enough = False  # or too many of them
-        self._place, self._whole, self._report = place, whole, found.hashed
+        self._place, self._whole = place, whole
+        self._folders: dict[str, int] = {}  # path below the place → descriptor
+        self._buffer = memoryview(bytearray(BLOCK if whole else 0))
+        self._can_tell = whole  # whether the filesystem can tell what memory has
+
+    def close(self) -> None:
+        for fd in self._folders.values():
+            os.close(fd)
+        self._folders.clear()
 
     def read(self, batch: list[_File]) -> None:
+        """What memory has is read first; meanwhile the disk brings the rest, all of it together.
+
+        Cold files take three times as long one after the other, and in a tree that was read lately
+        some are cold.
+        """
         begun = time.time_ns()
-        try:
-            top = os.open(self._place.abspath, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return
         opened: list[tuple[int, _File]] = []
         try:
             for file in batch:
                 try:
-                    fd = os.open(file[3], READ_FLAGS, dir_fd=top)
+                    fd = os.open(file[4], READ_FLAGS, dir_fd=self._folder(file[3]))
                 except OSError as why:
                     self._failed(why)
                     continue
                 opened.append((fd, file))
+            late = opened
             if self._whole:
-                read_ahead([(fd, file[1][3]) for fd, file in opened])
-            for fd, file in opened:
-                self._of(fd, file, begun)
+                late = [it for it in opened if not self._from_memory(*it, begun)]
+            for fd, file in late:
+                self._from_disk(fd, file, begun)
         except EnoughFailures:
             self.is_enough = True
         finally:
-            os.close(top)
             for fd, _ in opened:
                 os.close(fd)
 
-    def _of(self, fd: int, file: _File, begun: int) -> None:
-        """One look, after the reading: as it was listed, nothing happened to it in between."""
-        _, row, change, _ = file
-        size, mtime_ns = row[3:5]
-        sha256 = None
+    def _folder(self, below: str) -> int:
+        known = self._folders.get(below)
+        if known is None:
+            if len(self._folders) >= _MOST_FOLDERS:
+                self.close()
+            path = os.path.join(self._place.abspath, below)
+            known = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._folders[below] = known
+        return known
+
+    def _from_memory(self, fd: int, file: _File, begun: int) -> bool:
+        """Whether it was read; otherwise the kernel is told to fetch it."""
+        size = file[1][3]
+        if self._can_tell:
+            try:
+                hashes = hash_cached(fd, size, self._buffer)
+                if hashes is not None:
+                    self._take(fd, file, begun, *hashes)
+                    return True
+            except OSError as why:  # of the disk's own failures the reading tells
+                self._can_tell = why.errno not in _CANNOT_TELL
+        with suppress(OSError):  # it is advice
+            os.posix_fadvise(fd, 0, size, os.POSIX_FADV_WILLNEED)
+        return False
+
+    def _from_disk(self, fd: int, file: _File, begun: int) -> None:
+        size = file[1][3]
         try:
             if not self._whole:
-                quick = sample_descriptor(fd, size)
+                self._take(fd, file, begun, None, sample_descriptor(fd, size))
             elif small := hash_small(fd, size):
-                sha256, quick = small
-            else:
-                return
-            seen = folded(os.fstat(fd))
+                self._take(fd, file, begun, *small)
         except OSError as why:
             self._failed(why)
+
+    def _take(self, fd: int, file: _File, begun: int, sha256: str | None, quick: str) -> None:
+        """One look, after the reading: as it was listed, nothing happened to it in between."""
+        row = file[1]
+        listed, seen = row[2:], os.fstat(fd)
+        if seen.st_dev != self._place.st_dev or as_listed(folded(seen)) != listed:
             return
-        if as_listed(seen) != row[2:] or seen.st_dev != self._place.st_dev:
-            return
-        racy = mtime_ns > begun - COARSE_TICK_NS and is_racy(mtime_ns, begun)
-        change.hashed.append((row[0], *row[2:], quick, sha256, racy))
+        racy = listed[2] > begun - COARSE_TICK_NS and is_racy(listed[2], begun)
+        file[2].hashed.append((row[0], *listed, quick, sha256, racy))
         self.done.add(id(row))
-        report = self._report
-        if sha256 is None:
-            report.sampled += 1
-        else:
-            report.files += 1
-            report.bytes += size
 
     def _failed(self, why: OSError) -> None:
         if count_failure(self, why, len(self.done)):

@@ -17,7 +17,9 @@ from hashall.hashing import (
     FileStamp,
     HashingStopped,
     NotRegular,
+    hash_cached,
     hash_file,
+    hash_small,
     quick_hash_file,
 )
 
@@ -287,3 +289,40 @@ def test_another_inode_size_or_mtime_means_other_bytes(tmp_path: Path, changed: 
     other = stamp._replace(**{changed: getattr(stamp, changed) + 1})
 
     assert not stamp.same_bytes_expected(other)
+
+
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every filesystem that tests run on can tell what memory has."""
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset, _: real(fd, buffers, offset))
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize("size", [size for size in SIZES if size < BLOCK])
+def test_small_files_have_the_same_hashes_from_memory_and_from_disk(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "film.nfo"
+    path.write_bytes(os.urandom(size))
+    buffer = memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as file:
+        found = hash_cached(file.fileno(), size, buffer)
+        assert found == (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            quick_hash_by_hand(path.read_bytes()),
+        )
+        assert hash_small(file.fileno(), size) == found
+
+
+@pytest.mark.usefixtures("in_memory")
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_small_file_of_another_size_has_no_hashes_and_is_read_from_its_start_again(
+    tmp_path: Path, off: int
+) -> None:
+    path = tmp_path / "film.nfo"
+    path.write_bytes(b"four")
+    with path.open("rb", buffering=0) as file:
+        assert hash_cached(file.fileno(), 4 + off, memoryview(bytearray(9))) is None
+        assert hash_small(file.fileno(), 4 + off) is None
+        assert file.read() == b"four"
