@@ -101,6 +101,8 @@ COLUMNS = {
     ("torrent_instances", "download_path"): "ours, for unfinished data; empty: none",
     ("torrent_instances", "place_print"): "empty: the next sync looks again",
     ("torrent_instances", "label_print"): "the same for its labels",
+    ("torrent_instances", "proved_device"): "where it was last proved to seed `proved_hash`",
+    ("torrent_instances", "proved_hash"): "payload hash that groups it; NULL: never proved",
     ("torrent_file_rows", "instance_id"): "which torrent",
     ("torrent_file_rows", "size"): "bytes",
     ("torrent_file_rows", "device_id"): "where it lies",

@@ -18,6 +18,8 @@ from hashall.catalog.torrents import FolderStamp
 from hashall.hashing import inode_of
 from hashall.model import Place
 from hashall.places import Places
+from seedkeep.errors import SeedError
+from seedkeep.sqlite import from_db
 
 # A folder as young as this can change again without another mtime, on filesystems that keep
 # whole seconds.
@@ -96,6 +98,38 @@ def changed_since(before: Iterable[StoredFolder]) -> set[int]:
         if now != (inode, mtime_ns):
             found.add(number)
     return found
+
+
+def elsewhere(
+    homes: Iterable[tuple[int, str, Iterable[int]]],
+    before: Iterable[StoredFolder],
+    folders: Folders,
+) -> set[int]:
+    """Torrents whose folders are as they were, on what is another filesystem for the catalog now.
+
+    A program in a container may not be told the identity that the host was told.
+
+    Args:
+        homes: (device, save path, torrents), as of the last look.
+    """
+    moved = {
+        number: device_id
+        for device_id, save_path, numbers in homes
+        if _device_of(save_path, folders) not in (None, device_id)
+        for number in numbers
+    }
+    return {
+        number
+        for number, path, *_ in before
+        if number in moved and _device_of(from_db(path), folders) not in (None, moved[number])
+    }
+
+
+def _device_of(path: str, folders: Folders) -> int | None:
+    try:
+        return folders.at(path).place.device_id
+    except (OSError, SeedError):
+        return None
 
 
 def _stat(path: str | bytes) -> os.stat_result | None:

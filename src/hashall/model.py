@@ -142,6 +142,9 @@ class TorrentInstance:
     last_seen_at: str
     client: str = MAIN_CLIENT  # which of the configured clients has it
     download_path: str = ""  # ours; "" when unfinished data lies at the save path
+    # (device, payload hash) that it was last proved to seed; None: never, or it is elsewhere now.
+    # The catalog keeps it; what a writer gives here is not looked at.
+    proved: tuple[int, str] | None = None
 
     @property
     def key(self) -> str:

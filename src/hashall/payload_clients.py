@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hashall.app import App
+from hashall.emptied import NoTorrents
 from hashall.lock import exclusive
 from hashall.media_extras import use_extras
 from hashall.model import MAIN_CLIENT
@@ -53,7 +54,7 @@ def sync_clients(
     """Sync the main client and the configured others, or only those of `names`.
 
     Raises:
-        Unreachable: No client could be read.
+        Unreachable, NoTorrents: No client could be read.
     """
     catalog = app.catalog  # a missing one is said before a client is asked
     chosen = names or default_clients(app)
@@ -73,9 +74,11 @@ def sync_clients(
                     progress=progress,
                 )
                 done.append(ClientSync(name, result))
-            except Unreachable as why:
+            except (Unreachable, NoTorrents) as why:
                 last = why
-                done.append(ClientSync(name, None, f"{why.brief}: {why.detail}".rstrip(": ")))
+                hint = why.hint if isinstance(why, NoTorrents) else ""
+                told = ": ".join(part for part in (why.brief, why.detail, hint) if part)
+                done.append(ClientSync(name, None, told))
     if last is not None and all(item.result is None for item in done):
         raise last
     known = {state.client: state.synced_at for state in catalog.inventory.clients()}

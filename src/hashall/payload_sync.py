@@ -16,7 +16,8 @@ from pathlib import Path
 
 from hashall import payload as identity
 from hashall.catalog.inventory import NOT_READ, Known
-from hashall.folders import Folders, changed_since
+from hashall.emptied import refuse_emptied
+from hashall.folders import Folders, changed_since, elsewhere
 from hashall.hash_missing import HashedMembers, hash_missing
 from hashall.model import MAIN_CLIENT, key_of
 from hashall.payload_build import (
@@ -54,9 +55,10 @@ __all__ = [
 
 AT_ONCE = 2000  # torrents in one transaction: what was read before an interruption is kept
 TOGETHER = 100  # of these, written with the same few statements
-# Nothing tells when these are over: no folder changes its mtime.
+# Nothing tells when these are over: no folder changes its mtime, or the path map is another one.
 _LOOKED_AT_EACH_TIME = (
     *("wrong size", "unknown filesystem", "its files lie on more", "unreadable on disk"),
+    *("missing on disk", "path map"),
 )
 _MAY_BE_RENAMED = ("missing on disk", "wrong size", "path map")
 
@@ -69,6 +71,7 @@ class SyncOptions:
     category: str | None = None
     tag: str | None = None
     limit: int | None = None  # at most so many torrents are looked at
+    all_removed: bool = False  # a client that shows none of its torrents has none any more
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def sync(
 
     Raises:
         Unreachable: The inventory could not be read; nothing was written.
+        NoTorrents: It shows none of many that are known; nothing was written.
     """
     options = options or SyncOptions()
     collects = gc.isenabled()
@@ -141,9 +145,12 @@ class _Sync:
             self.inventory: Inventory = self.client.inventory()
             self._on_our_side = overtaken.result()
         self.unread += [Unread(self.options.client, "", row) for row in self.inventory.unread]
+        self.known = catalog.inventory.known(self.options.client)
+        if not (self.options.all_removed or self.unread):  # else nothing would be forgotten
+            refuse_emptied(self.inventory.prints(), self.known, self.options.client)
         with transaction(catalog.db):
             catalog.inventory.meet(self.options.client)
-        self.known = catalog.inventory.known(self.options.client)
+        self._folders = Folders(self.places)
         scope = self._scope()
         ask, look = self._changed(scope)
         left_over = 0
@@ -151,7 +158,6 @@ class _Sync:
             chosen = [*look, *ask][: self.options.limit]
             left_over = len(look) + len(ask) - len(chosen)
             ask, look = ask & {*chosen}, look & {*chosen}
-        self._folders = Folders(self.places)
         self._total, self._done = len(scope), len(scope) - len(ask) - len(look) - left_over
         unchanged = self._done
         again = self._look(look)
@@ -185,8 +191,10 @@ class _Sync:
         if self.options.full:
             return set(scope), set()
         prints = self.inventory.prints()
-        folders = self.places.catalog.inventory.folders(self.options.client)
+        inventory, client = self.places.catalog.inventory, self.options.client
+        folders = inventory.folders(client)
         on_our_side = self._on_our_side | changed_since(folders)
+        on_our_side |= elsewhere(inventory.homes(client), folders, self._folders)
         ask, look, labels = set(), set(), []
         for torrent_id in scope:
             known, now = self.known.get(torrent_id), prints[torrent_id]

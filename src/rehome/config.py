@@ -28,6 +28,7 @@ class Layout:
     save_paths: tuple[SaveRule, ...] = ()  # the first that fits wins
     reuse_floor: int = 0  # bytes; a smaller file is copied rather than linked to another payload's
     keep_managed: bool = False  # automatic management stays on where the category allows it
+    other_clients: tuple[str, ...] = ()  # names of those in the catalog beside the main one
     min_age: timedelta = timedelta(0)  # since completion; plans of many leave younger groups alone
 
     def source_root(self, direction: Direction) -> Path:
@@ -69,6 +70,7 @@ def layout_from(settings: Settings) -> Layout:
         min_age=settings.get(table.MIN_AGE),
         space_margin=settings.get(table.SPACE_MARGIN),
         save_paths=rules,
+        other_clients=tuple(instance.name for instance in settings.get(table.QBIT_INSTANCES)),
         reuse_floor=settings.get(table.REUSE_FLOOR),
         keep_managed=settings.get(table.AUTO_TMM) == "keep-by-category",
     )

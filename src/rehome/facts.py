@@ -82,6 +82,7 @@ class Facts:
     torrents: tuple[TorrentFact, ...]  # sorted by id
     missing_torrents: tuple[str, ...] = ()  # in the catalog's group, gone from the client
     strangers: tuple[str, ...] = ()  # share files with the group; the catalog has not seen them so
+    lookalikes: tuple[str, ...] = ()  # may belong to the group: who, why, and what helps
     through_symlinks: tuple[str, ...] = ()  # torrents whose save path leads to ours by a symlink
     symlinks: tuple[str, ...] = ()  # in a library, and leading to files of the group
     links: tuple[LinkFact, ...] = ()  # sorted by inode

@@ -17,6 +17,7 @@ from hashall.qbittorrent import Mapped
 from rehome.config import Layout
 from rehome.facts import Facts, FileFact, TorrentFact
 from rehome.gather_links import Links
+from rehome.gather_lookalikes import Lookalikes
 from rehome.gather_roots import Roots
 from rehome.gather_strangers import Strangers
 from rehome.gather_target import TargetSide, wanted_by
@@ -121,6 +122,10 @@ class Gathering:
         return Strangers(self.look)
 
     @cached_property
+    def lookalikes(self) -> Lookalikes:
+        return Lookalikes(self.look)
+
+    @cached_property
     def links(self) -> Links:
         return Links(self.look, self.roots)
 
@@ -177,12 +182,17 @@ class Gathering:
         devices = tuple(
             sorted({item.device_id for item in found.values() if item.device_id is not None})
         )
-        strangers, by_symlink = self.strangers.of(present, on_disk)
+        users = self.strangers.of(present, on_disk)
+        unready = {key for key in users.direct if look.changed[key].problem is not None}
+        direct = users.direct - unready
         wanted = wanted_by(torrents)
         return {
             "torrents": torrents,
-            "strangers": strangers,
-            "through_symlinks": by_symlink,
+            "strangers": self.strangers.named(direct),
+            "lookalikes": self.lookalikes.of(
+                present, devices, unready, told=direct | users.by_symlink, on_disk=on_disk
+            ),
+            "through_symlinks": self.strangers.named(users.by_symlink),
             "symlinks": self.roots.symlinks_to(Place(f.device_id, f.path) for f in on_disk),
             "source_devices": devices,
             "links": self.links.of(on_disk, stamps),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from hashall.hashing import inode_of
 from hashall.model import TorrentFileOnDisk
@@ -17,16 +18,21 @@ from seedkeep.errors import SeedError
 Key = tuple[int, str | int]  # device with path, and device with inode
 
 
+class Users(NamedTuple):
+    """Ids of torrents, each in one of the two."""
+
+    direct: frozenset[str]  # by hardlinks, or the files as they are
+    by_symlink: frozenset[str]
+
+
 @dataclass
 class Strangers:
     """Only torrents that changed since the last sync cost a call."""
 
     look: Look
 
-    def of(
-        self, group: Iterable[str], files: Iterable[TorrentFileOnDisk]
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Who uses files of a group by hardlinks or as they are, and who through symlinks."""
+    def of(self, group: Iterable[str], files: Iterable[TorrentFileOnDisk]) -> Users:
+        """Who else uses files of a group."""
         ours = frozenset(group)
         direct: set[str] = set()
         linked: set[str] = set()
@@ -35,11 +41,12 @@ class Strangers:
                 for key in ((file.device_id, file.path), (file.device_id, file.inode)):
                     for torrent_id, by_symlink in self._users.get(key, ()):
                         if torrent_id not in ours:
-                            (linked if by_symlink else direct).add(self._named(torrent_id))
-        return tuple(sorted(direct)), tuple(sorted(linked - direct))
+                            (linked if by_symlink else direct).add(torrent_id)
+        return Users(frozenset(direct), frozenset(linked - direct))
 
-    def _named(self, torrent_id: str) -> str:
-        return f"{torrent_id} ({self.look.inventory[torrent_id].name})"
+    def named(self, torrents: Iterable[str]) -> tuple[str, ...]:
+        names = self.look.inventory
+        return tuple(f"{torrent_id} ({names[torrent_id].name})" for torrent_id in sorted(torrents))
 
     @cached_property
     def _users(self) -> Mapping[tuple[int, str | int | None], set[tuple[str, bool]]]:

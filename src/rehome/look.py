@@ -37,6 +37,7 @@ class Look:
     _mapped: dict[str, Mapped] = field(default_factory=dict)
     _found: dict[str, Found] = field(default_factory=dict)
     _paths: dict[str, frozenset[Path]] = field(default_factory=dict)
+    _devices: dict[str, int | None] = field(default_factory=dict)  # of save paths
     _ours: dict[str, Path] = field(default_factory=dict)
     _hosts: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
     _unmoved: dict[str, bool] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Look:
 
         first: dict[object, str] = {}
         for torrent_id, instance in self.instances.items():
-            keys: list[object] = [] if instance.payload_id is None else [instance.payload_id]
+            keys: list[object] = [] if instance.proved is None else [("payload", *instance.proved)]
             for file in (self.recorded or {}).get(torrent_id, ()):
                 keys.append((file.device_id, file.path))
                 if file.inode is not None:
@@ -174,7 +175,7 @@ class Look:
         return self.catalog.read_torrent_lists()
 
     def is_as_recorded(self, torrent: Torrent) -> bool:
-        """Whether it still is where the last sync saw it, under the same name."""
+        """Whether it still is where the last sync saw it, by the same name, and wants as much."""
         known = self._unmoved.get(torrent.torrent_id)
         if known is None:
             known = self._unmoved[torrent.torrent_id] = self._is_unmoved(torrent)
@@ -186,10 +187,27 @@ class Look:
             return False
         if instance.save_path != self.ours(torrent.save_path):
             return False
+        if self._payload_bytes.get(instance.payload_id) != torrent.size:
+            return False  # it wants other files
+        if self._device_at(instance.save_path) not in (None, instance.device_id):
+            return False  # the catalog has them on what was another filesystem
         if not instance.root_name or not torrent.content_path:
             return True
         content_path = self.layout.path_map.text_of_ours(torrent.content_path)
         return content_path == f"{instance.save_path}/{instance.root_name}"
+
+    @cached_property
+    def _payload_bytes(self) -> Mapping[int, int]:
+        return self.catalog.read_payload_bytes()
+
+    def _device_at(self, save_path: str) -> int | None:
+        """None where nothing is to be seen."""
+        if save_path not in self._devices:
+            try:
+                self._devices[save_path] = self.places.find(save_path).place.device_id
+            except (OSError, SeedError):
+                self._devices[save_path] = None
+        return self._devices[save_path]
 
     def ours(self, client_path: str) -> str:
         """Our name of a client's path."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 
 from hashall.model import LinkVerdict, shown_inode
+from hashall.problems import kept_from_looking, with_way_out
 from rehome.config import Layout
-from rehome.facts import Facts
+from rehome.facts import Facts, TorrentFact
 from rehome.model import Blocker, Direction
 from rehome.view_builder import Ambiguous, Content, claims_of, content_of
 from seedkeep.units import format_size
@@ -69,6 +70,8 @@ def _group(facts: Facts) -> Iterator[Blocker]:
             f"torrent {name} uses files of this group and the catalog does not know that yet;"
             " run `hashall payload sync`",
         )
+    for sentence in facts.lookalikes:
+        yield Blocker("group-not-whole", sentence)
     for name in facts.through_symlinks:
         yield Blocker(
             "group-not-whole",
@@ -79,14 +82,15 @@ def _group(facts: Facts) -> Iterator[Blocker]:
         if torrent.problem:
             yield Blocker(
                 "group-not-whole",
-                f"torrent {torrent.torrent_id} ({torrent.name}) is not ready: {torrent.problem}",
+                f"torrent {torrent.torrent_id} ({torrent.name}) is not ready:"
+                f" {with_way_out(torrent.problem)}",
                 (str(torrent.save_path),),
             )
 
 
 def _hashes(facts: Facts) -> Iterator[Blocker]:
     stale = _stale(facts)
-    if stale or facts.payload_hash is None:
+    if stale or (facts.payload_hash is None and not any(map(_is_unseen, facts.torrents))):
         yield Blocker(
             "needs-scan",
             "not every file has a fresh SHA-256 in the catalog; run `hashall scan` on these"
@@ -101,10 +105,16 @@ def _stale(facts: Facts) -> list[str]:
         {
             f"{torrent.save_path}/{file.name}"
             for torrent in facts.torrents
+            if not _is_unseen(torrent)
             for file in torrent.files
             if file.sha256 is None
         }
     )
+
+
+def _is_unseen(torrent: TorrentFact) -> bool:
+    """Whether its files have no hash for another reason than that a scan lacks."""
+    return torrent.problem is not None and kept_from_looking(torrent.problem)
 
 
 def _links(facts: Facts) -> Iterator[Blocker]:

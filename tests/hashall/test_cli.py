@@ -131,6 +131,7 @@ def test_scan_in_json_has_every_number(terminal: Terminal) -> None:
         "hashes": {"files": 1, "bytes": 4, "sampled": 0, "changing": []},
         "skipped": {},
         "unreadable": {},
+        "given_up": [],
         "notes": {},
         "roots": [{"path": str(terminal.files), "device_id": 1}],
     }
@@ -330,6 +331,12 @@ def test_siblings_lists_what_moves_together_and_why(terminal: Terminal) -> None:
     assert lines[4] == "3 torrents share these bytes and move together"
     found = document(terminal.text("payload", "siblings", film, "--json"), "siblings")
     assert {row["torrent_id"] for row in found["group"]} == {film, cross, part}
+
+    (terminal.files / "cross").rename(terminal.files / "away")
+    terminal.run("payload", "sync")
+    text = terminal.text("payload", "siblings", film)
+    assert re.search(f"{cross} +payload, when last seen ", text)
+    assert "3 torrents share these bytes" in text
 
 
 def test_a_torrent_without_siblings_is_said_to_have_none(terminal: Terminal) -> None:

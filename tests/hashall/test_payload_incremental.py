@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.filesystems import lab_folder
 from tests.support.library import Library
 from tests.support.listed_client import a_file
 
 from hashall import payload_sync
+from hashall.emptied import FEW, NoTorrents
 from hashall.model import PayloadStatus
+from hashall.payload_report import Report
 from hashall.payload_sync import SyncOptions, SyncResult, sync
 from hashall.qbittorrent import PathMap
+from seedkeep.migrations import read_migrations
 from seedkeep.torrent_client import FileList
 
 FILM = {"Film/film.mkv": b"film", "Film/Subs/de.srt": b"subs"}
@@ -286,6 +291,47 @@ def test_what_cannot_be_hashed_is_told(library: Watched, monkeypatch: pytest.Mon
     assert str(library.problem_of(film)).startswith("needs-scan: 2")
 
 
+# -- a client that shows nothing of what it had
+
+
+def removed(library: Watched, count: int) -> set[str]:
+    """A library of so many torrents that was looked at, and whose client has none of them now."""
+    ids = {
+        library.seed(f"{number}", {f"{number}/a.mkv": b"%d" % number}) for number in range(count)
+    }
+    library.look()
+    for torrent_id in ids:
+        library.client.remove(torrent_id)
+    return ids
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_client_that_shows_none_of_its_torrents_is_not_believed(
+    library: Watched, others: int
+) -> None:
+    """Promise 4: of another profile's client every file would be listed as nobody's."""
+    ids = removed(library, FEW)
+    if others:
+        library.seed("Other", OTHER)
+    with pytest.raises(NoTorrents) as why:
+        library.sync()
+
+    assert f"it shows {others}, and none of the {FEW}" in why.value.detail
+    assert {instance.key for instance in library.catalog.payloads.instances()} == ids
+    assert library.sync(all_removed=True).forgotten == FEW
+    assert {i.torrent_id for i in library.catalog.payloads.instances()}.isdisjoint(ids)
+
+
+def test_a_few_torrents_may_all_go_and_of_many_one_that_stays_tells_that_the_rest_went(
+    library: Watched,
+) -> None:
+    removed(library, FEW - 1)
+    assert library.sync().forgotten == FEW - 1
+    removed(library, FEW)
+    library.seed("1", {"1/a.mkv": b"1"})
+    assert library.sync().forgotten == FEW - 1
+
+
 # -- several clients
 
 
@@ -329,3 +375,69 @@ def test_a_disk_that_failed_during_a_sync_and_is_well_again_is_looked_at_without
     library.again()
     assert library.problem_of(film) is None
     assert library.payload_of(film).payload_hash is not None
+
+
+# -- what was proved before
+
+
+@pytest.mark.parametrize("how", ["missing", "unscanned"])
+def test_promise_4_a_torrent_that_cannot_be_proved_now_stays_in_its_group(
+    library: Watched, film: str, how: str
+) -> None:
+    copy = library.seed("Film", FILM, "copies")
+    library.look()
+    assert library.group_of(film) == {film, copy}
+    path = library.root / "copies/Film/film.mkv"
+    if how == "missing":
+        path.unlink()
+    else:
+        library.write("copies/Film/film.mkv", b"film", settled=False)
+    library.again()
+    library.again(full=True)
+
+    assert library.problem_of(copy) is not None
+    assert library.group_of(film) == library.group_of(copy) == {film, copy}
+    assert {frozenset(group) for group in components_of(library)} == {frozenset({film, copy})}
+
+    library.write("copies/Film/film.mkv", b"FILM")
+    library.look()
+    assert library.group_of(film) == {film}
+    library.client.remove(copy)
+    library.again()
+    assert components_of(library) == []
+
+
+def components_of(library: Watched) -> list[set[str]]:
+    """Groups as `payload groups` lists them."""
+    return [
+        {torrent.key for torrent in group.torrents}
+        for group in Report(library.places(), None, None).groups()
+    ]
+
+
+def test_a_torrent_that_went_to_another_filesystem_has_left_its_group(library: Watched) -> None:
+    film = library.seed("Film", FILM)
+    copy = library.seed("Film", FILM, "copies")
+    library.look()
+    with lab_folder(Path("/dev/shm")) as memory:
+        shutil.move(library.root / "copies/Film", memory / "Film")
+        library.client.change(copy, save_path=str(memory))
+        library.again()
+
+        assert str(library.problem_of(copy)).startswith("needs-scan")
+        assert library.group_of(film) == {film}
+
+
+def test_a_catalog_of_an_older_release_knows_what_was_proved(library: Watched, film: str) -> None:
+    copy = library.seed("Film", FILM, "copies")
+    library.look()
+    db = library.catalog.db
+    db.execute("DROP INDEX torrent_instances_by_proof")
+    for column in ("proved_device", "proved_hash"):
+        db.execute(f"ALTER TABLE torrent_instances DROP COLUMN {column}")
+    (migration,) = [m for m in read_migrations("hashall.catalog.sql") if m.version == 8]
+    db.script(migration.sql)
+    shutil.rmtree(library.root / "copies/Film")
+    library.again()
+
+    assert library.group_of(film) == {film, copy}

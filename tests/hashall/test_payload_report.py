@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -472,8 +473,11 @@ def test_verify_does_not_take_what_memory_holds_for_the_disk(
 # -- several clients, as configured
 
 
-def test_all_configured_clients_are_synced_and_one_that_is_down_is_told(
-    library: Sides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_all_configured_clients_are_synced_and_one_that_is_down_or_another_is_told(
+    library: Sides,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = make_torrent(library.root, "Film", {"film.mkv": 100_000})
     library.scan()
@@ -500,6 +504,24 @@ def test_all_configured_clients_are_synced_and_one_that_is_down_is_told(
         assert console.run(cli, ["payload", "sync", *base], "hashall") == 4
         assert "not read: qBittorrent at" in capsys.readouterr().out
         assert library.group_of(made.infohash) == {made.infohash, f"{made.infohash}@second"}
+        monkeypatch.setattr("hashall.emptied.FEW", 1)
+        main.stop()
+        shutil.rmtree(main.profile)
+        main.profile.mkdir()
+        main.start()
+        other.start()
+        assert console.run(cli, ["payload", "sync", *base], "hashall") == 4
+        told = capsys.readouterr().out
+        assert "not read: client main shows none of the torrents that the catalog knows" in told
+        assert "it shows 0, and none of the 1 that it had" in told
+        assert "second:\n1 torrent, " in told
+        assert library.group_of(made.infohash) == {made.infohash, f"{made.infohash}@second"}
+        words = ["payload", "sync", "--instance", "main", *base]
+        assert console.run(cli, words, "hashall") == 3
+        assert "--all-removed" in capsys.readouterr().err
+        assert console.run(cli, [*words, "--all-removed"], "hashall") == 0
+        assert library.group_of(f"{made.infohash}@second") == {f"{made.infohash}@second"}
+        other.stop()
         words = ["payload", "sync", "--instance", "third", *base]
         assert console.run(cli, words, "hashall") == 2
         assert "qbittorrent.instances has: main, second" in capsys.readouterr().err

@@ -246,6 +246,15 @@ def test_members_are_what_the_torrent_wants(world: World, name: str) -> None:
     assert world.members(name) == MEMBERS[name]
 
 
+def test_the_client_tells_how_many_bytes_a_torrent_wants(world: World) -> None:
+    """By that a plan notices that a torrent wants other files since the last sync."""
+    rows = {torrent.torrent_id: torrent for torrent in world.client.torrents()}
+
+    assert {name: rows[world.ids[name]].size for name in MEMBERS} == {
+        name: sum(members.values()) for name, members in MEMBERS.items()
+    }
+
+
 @pytest.mark.parametrize("name", MEMBERS)
 def test_each_shape_is_proved_by_its_own_pieces(world: World, name: str) -> None:
     """R-PAY-10"""

@@ -243,7 +243,7 @@ def test_a_busy_torrent_blocks_in_a_survey_too(scene: Stage) -> None:
     scene.look()
     scene.client.change(film, state=TorrentState.MOVING)
     (plan,) = survey(scene.gatherer(), Direction.DEMOTE)
-    assert codes(plan) == ["group-not-whole", "needs-scan"]
+    assert codes(plan) == ["group-not-whole"]
     assert plan == decide(scene.facts(film), scene.layout)
     assert plan_group(scene.facts(film), scene.layout) == plan
 

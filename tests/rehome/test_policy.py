@@ -319,7 +319,7 @@ def test_only_what_the_pool_lacks_needs_room() -> None:
 
 def test_all_reasons_that_apply_are_listed_at_once() -> None:
     away = torrent(3, save_path=Path("/elsewhere"))
-    bad = torrent(2, [file("G/b", None)], save_path=STASH / "x", problem="busy: moving")
+    bad = torrent(2, [file("G/b", None)], save_path=STASH / "x", problem="errored: error")
     known = facts(
         *(torrent(1), bad, away),
         missing_torrents=(torrent_id(8),),

@@ -45,6 +45,7 @@ class Stage:
     save_paths: tuple[SaveRule, ...] = ()
     keep_managed: bool = False
     min_age: timedelta = timedelta(0)
+    other_clients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for folder in (self.seeding, self.media, self.pool_seeding):
@@ -74,6 +75,7 @@ class Stage:
             save_paths=self.save_paths,
             keep_managed=self.keep_managed,
             min_age=self.min_age,
+            other_clients=self.other_clients,
         )
 
     def write(self, path: Path, content: bytes | str) -> Path:

@@ -116,6 +116,11 @@ class DeviceEdits:
                 {"d": device_id},
             )
             self.db.execute(
+                "UPDATE torrent_instances SET proved_device = NULL, proved_hash = NULL"
+                " WHERE proved_device = ?",
+                (device_id,),
+            )
+            self.db.execute(
                 """
                 DELETE FROM link_plans WHERE plan_id IN (
                     SELECT plan_id FROM link_actions WHERE :d IN (source_device, target_device))

@@ -132,6 +132,17 @@ class InventoryTable:
         )
         return cast(list[StoredFolder], rows)
 
+    def homes(self, client: str) -> list[tuple[int, str, tuple[int, ...]]]:
+        """(device, save path, instance ids) of torrents whose files were seen."""
+        rows = self.db.tuples(
+            """
+            SELECT device_id, save_path, json_group_array(instance_id) FROM torrent_instances
+             WHERE client = ? AND device_id IS NOT NULL GROUP BY device_id, save_path
+            """,
+            (client,),
+        )
+        return [(device, from_db(path), tuple(json.loads(ids))) for device, path, ids in rows]
+
     def overtaken(self) -> set[int]:
         """Torrents with a file whose hash in the catalog is another one now, or is there at last.
 

@@ -40,7 +40,7 @@ class PayloadQuestions:
         for shared in (
             "torrent_file_rows WHERE inode IS NOT NULL GROUP BY device_id, inode",
             "torrent_file_rows GROUP BY device_id, path",
-            "torrent_instances WHERE payload_id IS NOT NULL GROUP BY payload_id",
+            "torrent_instances WHERE proved_hash IS NOT NULL GROUP BY proved_hash, proved_device",
         ):
             rows = self.db.tuples(
                 f"SELECT json_group_array(DISTINCT instance_id) FROM {shared}"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hashall.catalog.files import FileTable, join
 from hashall.catalog.store import Catalog
-from hashall.model import CatalogFile, RelPath
+from hashall.model import MAIN_CLIENT, CatalogFile, RelPath
 from seedkeep.sqlite import from_db
 from seedkeep.torrent_client import TorrentFile
 
@@ -57,14 +57,32 @@ class RememberingCatalog(Catalog):
             "SELECT torrent_hash, files FROM torrent_lists JOIN torrent_instances"
             " USING (instance_id)"
         )
-        return {
-            key: tuple(TorrentFile(name, size, 1.0, bool(w)) for name, size, w in json.loads(files))
-            for key, files in rows
-        }
+        return _lists(rows)
+
+    def read_lists_without_hash(self) -> dict[str, tuple[TorrentFile, ...]]:
+        """The same of torrents whose files were seen and have not all a hash."""
+        rows = self.db.tuples(
+            "SELECT torrent_hash, files FROM payloads JOIN torrent_instances USING (payload_id)"
+            " JOIN torrent_lists USING (instance_id) WHERE payload_hash IS NULL"
+        )
+        return _lists(rows)
+
+    def read_lists_of_others(self) -> dict[str, tuple[TorrentFile, ...]]:
+        """The same, by key, of torrents of other clients than the main one whose files were not."""
+        rows = self.db.tuples(
+            "SELECT torrent_hash, files FROM torrent_instances JOIN torrent_lists"
+            " USING (instance_id) WHERE client <> ? AND payload_id IS NULL",
+            (MAIN_CLIENT,),
+        )
+        return _lists(rows)
 
     def read_payload_hashes(self) -> dict[int, str | None]:
         """By the number of each payload."""
         return dict(self.db.tuples("SELECT payload_id, payload_hash FROM payloads"))
+
+    def read_payload_bytes(self) -> dict[int, int]:
+        """How many bytes each payload's members have, by its number."""
+        return dict(self.db.tuples("SELECT payload_id, total_bytes FROM payloads"))
 
     def read_common_bytes(self, source: Iterable[int], target: int) -> None:
         """Which files of `target` have the bytes of seeded files of the `source` devices."""
@@ -148,6 +166,13 @@ class RememberingFiles(FileTable):
         if key not in self._bytes:
             self._bytes[key] = [] if key in self._asked else super().with_bytes(sha256, size)
         return self._bytes[key]
+
+
+def _lists(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[TorrentFile, ...]]:
+    return {
+        key: tuple(TorrentFile(name, size, 1.0, bool(w)) for name, size, w in json.loads(files))
+        for key, files in rows
+    }
 
 
 def _file(device_id: int, path: RelPath, *row: Any) -> CatalogFile:

@@ -192,6 +192,23 @@ class RunTable:
     def all(self) -> list[RunRow]:
         return [_run(row) for row in self.db.all("SELECT * FROM runs ORDER BY run_id")]
 
+    def open(self) -> list[RunRow]:
+        """Those that are under way or were interrupted, oldest first."""
+        return [
+            _run(row)
+            for row in self.db.all("SELECT * FROM runs WHERE status = 'open' ORDER BY run_id")
+        ]
+
+    def torrents(self, run_id: int) -> tuple[str, ...]:
+        """The torrents that a run is about, by their keys."""
+        return tuple(
+            key
+            for (key,) in self.db.tuples(
+                "SELECT torrent_hash FROM run_torrents WHERE run_id = ? ORDER BY torrent_hash",
+                (run_id,),
+            )
+        )
+
     def undone_by(self, run_id: int) -> int | None:
         """The run that took this one back, or is about to."""
         row = self.db.one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ _INSTANCE = """
 """
 
 
+Proved = tuple[int, str]  # device and payload hash, as `TorrentInstance.proved`
 UNTOLD = Prints("", "")  # equals no print of a client: the next sync looks again
 
 
@@ -51,7 +52,12 @@ class TorrentTable:
         self.put_looks([Look(instance, tuple(files))])
 
     def put_looks(self, looks: Sequence[Look]) -> None:
-        """Replace what is known of these torrents, each another one."""
+        """Replace what is known of these torrents, each another one.
+
+        What a torrent was last proved to seed stays, until it is proved to seed something else or
+        lies on another device.
+        """
+        proved = self._proofs(looks)
         self.forget_instances([look.instance.key for look in looks])
         row = self.db.one("SELECT coalesce(max(instance_id), 0) + 1 FROM torrent_instances")
         assert row is not None
@@ -61,10 +67,14 @@ class TorrentTable:
             INSERT INTO torrent_instances
                    (torrent_hash, infohash_v1, infohash_v2, name, payload_id, device_id,
                     save_path, root_name, category, tags, problem, last_seen_at,
-                    instance_id, client, download_path, place_print, label_print)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    instance_id, client, download_path, place_print, label_print,
+                    proved_device, proved_hash)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            [_instance_row(number, look.instance, look.prints) for number, look in numbered],
+            [
+                (*_instance_row(number, look.instance, look.prints), *proof)
+                for (number, look), proof in zip(numbered, proved, strict=True)
+            ],
         )
         self.db.executemany(
             "INSERT INTO torrent_file_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -93,6 +103,28 @@ class TorrentTable:
                 for folder in look.folders
             ],
         )
+
+    def _proofs(self, looks: Sequence[Look]) -> list[Proved | tuple[None, None]]:
+        """(device, payload hash) of each: what it is now, else what it was before."""
+        before = {
+            key: (device_id, payload_hash)
+            for key, device_id, payload_hash in self.db.tuples(
+                "SELECT torrent_hash, proved_device, proved_hash FROM torrent_instances"
+                " WHERE proved_hash IS NOT NULL"
+                " AND torrent_hash IN (SELECT value FROM json_each(?))",
+                (json.dumps([look.instance.key for look in looks]),),
+            )
+        }
+        now = {
+            payload_id: (device_id, payload_hash)
+            for payload_id, device_id, payload_hash in self.db.tuples(
+                "SELECT payload_id, device_id, payload_hash FROM payloads"
+                " WHERE payload_hash IS NOT NULL"
+                " AND payload_id IN (SELECT value FROM json_each(?))",
+                (json.dumps([look.instance.payload_id for look in looks]),),
+            )
+        }
+        return [_proof(look.instance, before, now) for look in looks]
 
     def forget_instances(self, keys: Collection[str]) -> None:
         self.db.executemany(
@@ -134,7 +166,8 @@ class TorrentTable:
         """Every torrent that moves together with this one, itself included, sorted.
 
         The connected component over shared inodes, shared paths and shared payload, on one device;
-        torrents of all clients, those of others than the main one as `id@client`.
+        torrents of all clients, those of others than the main one as `id@client`.  A torrent whose
+        files cannot be seen now counts with the payload that it was last proved to seed.
         """
         start = self.db.one(
             "SELECT instance_id FROM torrent_instances WHERE torrent_hash = ?", (key,)
@@ -163,7 +196,8 @@ class TorrentTable:
              WHERE mine.instance_id = :t
              UNION
             SELECT other.instance_id
-              FROM torrent_instances AS mine JOIN torrent_instances AS other USING (payload_id)
+              FROM torrent_instances AS mine
+              JOIN torrent_instances AS other USING (proved_hash, proved_device)
              WHERE mine.instance_id = :t
             """,
             {"t": number},
@@ -189,6 +223,17 @@ def _instance_row(number: int, instance: TorrentInstance, prints: Prints) -> tup
     )
 
 
+def _proof(
+    instance: TorrentInstance, before: Mapping[str, Proved], now: Mapping[int, Proved]
+) -> Proved | tuple[None, None]:
+    found = None if instance.payload_id is None else now.get(instance.payload_id)
+    if found is not None:
+        return found
+    found = before.get(instance.key)
+    # On another device it is none of those any more that it was with.
+    return found if found and instance.device_id in (None, found[0]) else (None, None)
+
+
 def _instance(row: Row) -> TorrentInstance:
     return TorrentInstance(
         torrent_id=str(row["torrent_hash"]).partition("@")[0],
@@ -205,4 +250,5 @@ def _instance(row: Row) -> TorrentInstance:
         last_seen_at=row["seen_at"],
         client=row["client"],
         download_path=from_db(row["download_path"]),
+        proved=None if row["proved_hash"] is None else (row["proved_device"], row["proved_hash"]),
     )

@@ -47,6 +47,13 @@ def payload() -> None:
 @click.option(
     "--instance", "names", multiple=True, metavar="NAME", help="Only this client; repeatable."
 )
+@click.option(
+    "--all-removed",
+    is_flag=True,
+    default=False,
+    help="Forget the torrents of a client that shows none of them; else that is taken for a wrong"
+    " address or profile.",
+)
 @catalog_options
 @client_options
 @json_option
@@ -58,6 +65,7 @@ def sync(
     tag: str | None,
     limit: int | None,
     names: tuple[str, ...],
+    all_removed: bool,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -71,7 +79,12 @@ def sync(
     from hashall.payload_sync import SyncOptions
 
     options = SyncOptions(
-        full=full, upgrade_missing=upgrade_missing, category=category, tag=tag, limit=limit
+        full=full,
+        upgrade_missing=upgrade_missing,
+        category=category,
+        tag=tag,
+        limit=limit,
+        all_removed=all_removed,
     )
     with opened(flags) as app, render.count_progress("torrents", as_json) as progress:
         result = sync_clients(app, options, names, progress)
