@@ -42,6 +42,7 @@ def detail(job: Job) -> dict[str, Any]:
     return summary(job) | {
         "result": None if job.result is None else dict(job.result),
         "attempts": job.attempts,
+        "interruptions": job.interruptions,
         "requests": job.requests,
     }
 

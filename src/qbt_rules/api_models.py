@@ -231,6 +231,7 @@ class JobDetail(BaseModel):
     error: str | None
     dry_run: bool
     attempts: int
+    interruptions: int
     requests: int
 
 

@@ -91,6 +91,14 @@ class Disk(Protocol):
         """Scan folders into the catalog; what came of it, for people."""
         ...
 
+    def interrupted(self) -> tuple[int, ...]:
+        """Relocations that rules began and that are not at their end: runs of rehome."""
+        ...
+
+    def finish_interrupted(self, cancelled: Callable[[], bool]) -> list[Deed]:
+        """Bring them to their end, those that are not alive; `failed` is what stays open."""
+        ...
+
 
 @dataclass
 class NoDisk:
@@ -160,6 +168,12 @@ class NoDisk:
 
     def scan(self, paths: Collection[Path], *, cancelled: Callable[[], bool]) -> str:  # noqa: ARG002
         return f"not scanned: {self.why}"
+
+    def interrupted(self) -> tuple[int, ...]:
+        return ()
+
+    def finish_interrupted(self, cancelled: Callable[[], bool]) -> list[Deed]:  # noqa: ARG002
+        return []
 
     def _refused(self, ids: Collection[str]) -> list[Deed]:
         return [Deed((torrent_id,), False, self.why) for torrent_id in ids]

@@ -197,6 +197,11 @@ def _catalog(facts: Facts) -> Iterator[Symptom]:
         yield _no_catalog(catalog, subject)
         return
     yield _freshness(facts, subject)
+    if catalog.open_runs:
+        which = ", ".join(map(str, catalog.open_runs))
+        what = f"relocations of rehome were interrupted: run {which}"
+        fix = "rehome resume --all (the server itself resumes those that rules began)"
+        yield Symptom(Level.WARNING, subject, what, fix)
     if not catalog.layout_set:
         what = "not named: rules cannot demote or promote"
         yield Symptom(Level.OK, "stash and pool", what)

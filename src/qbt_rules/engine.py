@@ -49,6 +49,22 @@ class Engine(Protocol):
         """
         ...
 
+    def interrupted(self) -> tuple[int, ...]:
+        """Relocations of these rules that may have been cut short: open runs of rehome.
+
+        Raises:
+            SeedError: It could not be looked at.
+        """
+        ...
+
+    def settle(self, cancelled: Cancelled) -> None:
+        """Bring them to their end, those that are not alive.
+
+        Raises:
+            SeedError: Nothing can be done for them now.
+        """
+        ...
+
 
 class RuleFile:
     """The rules of a file: read again when it changed; the last good ones while it is wrong."""
@@ -123,8 +139,7 @@ class RuleEngine:
 
     def run(self, job: Job, cancelled: Cancelled) -> JobResult:
         book, wrong = self._file.book()
-        if self._shut_out is not None and clock.monotonic() < self._shut_out[0]:
-            raise self._shut_out[1]
+        self._refuse_shut_out()
         # One job has waited in vain: the hundreds behind it fail at once until the client is back.
         client = patient(self._connect, cancelled, 0 if self._away else self._patience_s)
         disk = self._open_disk()
@@ -136,7 +151,6 @@ class RuleEngine:
         except Stopped:
             raise JobStopped from None
         except LoginRefused as why:
-            # Five wrong tries, and the client bans the address: the next jobs must not be them.
             self._shut_out = (clock.monotonic() + SHUT_OUT_S, why)
             raise
         except Unreachable:
@@ -152,6 +166,29 @@ class RuleEngine:
         if not any(one.runs_in(job.context) for one in book.rules):
             record.warnings.append(_none_runs(job.context))
         return record.result()
+
+    def interrupted(self) -> tuple[int, ...]:
+        disk = self._open_disk()
+        try:
+            return disk.interrupted()
+        finally:
+            disk.close()
+
+    def settle(self, cancelled: Cancelled) -> None:
+        self._refuse_shut_out()
+        disk = self._open_disk()
+        try:
+            disk.finish_interrupted(cancelled)
+        except LoginRefused as why:
+            self._shut_out = (clock.monotonic() + SHUT_OUT_S, why)
+            raise
+        finally:
+            disk.close()
+
+    def _refuse_shut_out(self) -> None:
+        """Five wrong logins, and the client bans the address: nobody must be the next of them."""
+        if self._shut_out is not None and clock.monotonic() < self._shut_out[0]:
+            raise self._shut_out[1]
 
     def explain(
         self, torrent_hash: str, context: str | None = None, rule: str | None = None

@@ -42,9 +42,21 @@ def health_report(service: Service) -> dict[str, Any]:
         },
         "qbittorrent": {"connected": client.version is not None, "version": client.version},
         "rules": rules,
-        "warnings": [*queue.warnings, *([NO_RULES] if rules["error"] == NO_RULES else [])],
+        "warnings": [
+            *queue.warnings,
+            *([NO_RULES] if rules["error"] == NO_RULES else []),
+            *_open_runs(service.open_runs()),
+        ],
     }
     return report | ({"errors": errors} if errors else {})
+
+
+def _open_runs(runs: tuple[int, ...]) -> list[str]:
+    if not runs:
+        return []
+    which = ", ".join(map(str, runs))
+    what = "Relocations were" if len(runs) > 1 else "A relocation was"
+    return [f"{what} interrupted and not brought to the end yet: run {which} of rehome"]
 
 
 def _rules(rules: RulesCheck) -> dict[str, Any]:

@@ -59,6 +59,10 @@ class _Collector:
                 float(report["qbittorrent"]["connected"]),
             ),
             "rules_valid": ("Whether the rules file is valid.", float(report["rules"]["loaded"])),
+            "open_relocations": (
+                "Relocations that were interrupted and are not at their end.",
+                float(len(self._service.open_runs())),
+            ),
             "uptime_seconds": ("Time since the server was started.", self._service.uptime_s),
         }
         for name, (meaning, value) in rows.items():

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 MOST_ATTEMPTS = 3  # a job whose worker was lost this often is not tried again
+MOST_INTERRUPTIONS = 10  # a job that was under way at so many stops of its server is not begun anew
 MOST_LISTED = 100  # jobs in one page
 LONGEST_CONTEXT = 100  # characters
 CONTEXT = re.compile(rf"[^\x00-\x1f\x7f]{{1,{LONGEST_CONTEXT}}}")
@@ -19,7 +20,8 @@ TORRENT_HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 class JobStatus(enum.StrEnum):
     """pending → processing → completed | failed; pending → cancelled.
 
-    A processing job whose worker went away is pending again, up to `MOST_ATTEMPTS` times.
+    A processing job whose worker went away is pending again, up to `MOST_ATTEMPTS` times; one whose
+    worker was told to end, up to `MOST_INTERRUPTIONS` times.
     """
 
     PENDING = "pending"
@@ -48,7 +50,8 @@ class Job:
     completed_at: datetime | None = None  # completed, failed or cancelled
     result: Mapping[str, Any] | None = None  # what the engine counted; only when completed
     error: str | None = None  # one message for people; only when failed
-    attempts: int = 0  # times that a worker took it
+    attempts: int = 0  # times that a worker took it, without those that `interruptions` counts
+    interruptions: int = 0  # times that it was under way when its worker was told to end
     requests: int = 1  # callers that got this job; more than 1: later ones joined it
     worker: str | None = None  # who has it, or had it last
 

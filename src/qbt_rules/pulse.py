@@ -1,4 +1,4 @@
-"""A sign of life that a process gives and its parent reads, without a word between them."""
+"""What processes of one family tell each other without a word: that they live, and numbers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import mmap
 import struct
 import threading
 import time
+from collections.abc import Collection
 
 BEAT_S = 0.5
 STUCK_S = 60.0  # a part that has not said for so long that it goes on has stopped the heart
 _MOMENT = struct.Struct("d")
+MOST_NUMBERS = 20
+_NUMBERS = struct.Struct(f"{1 + MOST_NUMBERS}q")  # how many, and these
 
 
 class Pulse:
-    """The moment of the last beat, in memory that a fork shares."""
+    """The moment of the last beat, in memory that a fork shares; and what goes with it."""
 
     def __init__(self) -> None:
+        self.open_runs = Notice()  # relocations that were cut short
         self._memory = mmap.mmap(-1, _MOMENT.size)
 
     def beat(self) -> None:
@@ -29,6 +33,22 @@ class Pulse:
         """Seconds since the last beat; None when there was none."""
         (moment,) = _MOMENT.unpack_from(self._memory, 0)
         return time.monotonic() - moment if moment else None
+
+
+class Notice:
+    """Numbers that a process leaves for others, in memory that a fork shares."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _NUMBERS.size)
+
+    def tell(self, numbers: Collection[int]) -> None:
+        """In place of those before; of many the smallest `MOST_NUMBERS`."""
+        some = sorted(numbers)[:MOST_NUMBERS]
+        _NUMBERS.pack_into(self._memory, 0, len(some), *some, *[0] * (MOST_NUMBERS - len(some)))
+
+    def read(self) -> tuple[int, ...]:
+        count, *numbers = _NUMBERS.unpack_from(self._memory, 0)
+        return tuple(numbers[:count])
 
 
 class Heart:

@@ -183,9 +183,10 @@ class QueueManager(Protocol):
         """Record that the job failed, and why.  Raises `LeaseLost`."""
         ...
 
-    def release(self, job: Job) -> Job:
+    def release(self, job: Job, *, interrupted: bool = False) -> Job:
         """Back to pending, at the head of the queue; this attempt does not count.
 
+        `interrupted`: the job was under way.  After `MOST_INTERRUPTIONS` of these it is failed.
         Raises `LeaseLost`.
         """
         ...
@@ -280,3 +281,12 @@ def lease_lost(job: Job) -> LeaseLost:
 def gave_up(attempts: int) -> str:
     """The error of a job whose workers all went away."""
     return f"given up after {attempts} attempts: each time the worker went away before the end"
+
+
+def never_ended(interruptions: int) -> str:
+    """The error of a job that no stop of the server let come to its end."""
+    return (
+        f"given up after {interruptions} interruptions: each time the server was stopped before the"
+        " job's end; what it did until then is done. Leave the server running for longer, or give"
+        " the rule fewer torrents at a time"
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seedkeep import clock
 from seedkeep.settings import SettingRow
 from seedkeep.text import printable, table
 
 Answer = Mapping[str, Any]
+MOST_ERROR = 60  # characters of a failed job's error in a list; `jobs show` has all of it
 
 
 def queued(job: Answer) -> str:
@@ -26,8 +28,8 @@ def jobs(page: Answer) -> str:
             job["status"],
             job["context"] or "-",
             (job["hash"] or "-")[:12],
-            job["created_at"].partition(".")[0].rstrip("Z") + "Z",
-            "dry run" if job["dry_run"] else "",
+            clock.to_second(job["created_at"]),
+            "dry run" if job["dry_run"] else _cut(job["error"] or ""),
         )
         for job in page["jobs"]
     ]
@@ -39,20 +41,32 @@ def jobs(page: Answer) -> str:
     return listed + more
 
 
+def _moment(text: str | None) -> str:
+    return clock.to_second(text) if text else "-"
+
+
+def _cut(text: str) -> str:
+    """One line of a table."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= MOST_ERROR else f"{line[: MOST_ERROR - 1]}…"
+
+
 def job(found: Answer) -> str:
     rows = [
         ("job", found["job_id"]),
         ("status", found["status"]),
         ("context", found["context"] or "none"),
         ("torrent", found["hash"] or "all"),
-        ("created", found["created_at"]),
-        ("started", found["started_at"] or "-"),
-        ("ended", found["completed_at"] or "-"),
+        ("created", clock.to_second(found["created_at"])),
+        ("started", _moment(found["started_at"])),
+        ("ended", _moment(found["completed_at"])),
     ]
     if found["dry_run"]:
         rows.append(("dry run", "nothing is changed"))
     if found["attempts"] > 1:
         rows.append(("attempts", str(found["attempts"])))
+    if found.get("interruptions"):  # a server of before does not say
+        rows.append(("stops", f"{found['interruptions']}, of the server while it was under way"))
     lines = [f"{name + ':':<10}{printable(str(value))}" for name, value in rows]
     if found["error"]:
         lines.append("error:    " + printable(str(found["error"])))
@@ -60,17 +74,62 @@ def job(found: Answer) -> str:
 
 
 def result(found: Answer) -> list[str]:
-    """Counts first; a list of actions below them."""
-    lines = []
-    for name, value in found.items():
-        if isinstance(value, list):
-            lines += [f"{name.replace('_', ' ')}:"] if value else []
-            lines += [f"  {_entry(item)}" for item in value]
-        elif isinstance(value, Mapping):
-            lines.append(f"{name.replace('_', ' ')}: {_entry(value)}")
-        else:
-            lines.append(f"{name.replace('_', ' ')}: {printable(str(value))}")
-    return lines
+    """What was done to which torrent, and why not; what this program does not know comes last."""
+    if not found:
+        return []
+    looked, fits = found.get("torrents_processed", 0), found.get("rules_matched", 0)
+    outcomes = found.get("outcomes") or {}
+    lines = [
+        f"looked at {_count(looked, 'torrent')}; rules fit {_count(fits, 'time')}",
+        ", ".join(f"{outcome}: {count}" for outcome, count in outcomes.items()) or "nothing to do",
+        *(line for row in found.get("actions", ()) for line in _action(row)),
+        *_more(found.get("actions_not_listed", 0), "actions"),
+    ]
+    unknown = found.get("unknown", ())
+    lines += ["could not be decided:"] if unknown else []
+    lines += [line for row in unknown for line in _undecided(row)]
+    lines += _more(found.get("unknown_count", 0) - len(unknown), "undecided")
+    lines += [f"warning: {printable(str(warning))}" for warning in found.get("warnings", ())]
+    return lines + [line for name, value in found.items() for line in _other(name, value)]
+
+
+_KNOWN = (
+    *("torrents_processed", "rules_matched", "actions_executed", "actions_skipped", "dry_run"),
+    *("outcomes", "actions", "actions_not_listed", "unknown", "unknown_count", "warnings"),
+    "runs",  # each stands with its action
+)
+
+
+def _action(row: Answer) -> list[str]:
+    """Two lines: what became of which torrent; by which rule, and why."""
+    shown = {name: printable(str(value)) for name, value in row.items()}
+    first = f"  {shown.get('outcome', ''):<15}{shown.get('action', '')}  {shown.get('name', '')}"
+    second = [f"rule {shown.get('rule', '')}", shown.get("hash", "")]
+    second += [f"run {shown['run']}"] if "run" in shown else []
+    second += [shown["reason"]] if "reason" in shown else []
+    return [first.rstrip(), f"{'':17}{'; '.join(second)}"]
+
+
+def _undecided(row: Answer) -> list[str]:
+    first = f"  rule {printable(row['rule'])}, torrent {printable(row['hash'])}"
+    return [first, *(f"    {printable(reason)}" for reason in row["reasons"])]
+
+
+def _more(count: int, what: str) -> list[str]:
+    return [f"  and {count} more {what}"] if count > 0 else []
+
+
+def _other(name: str, value: Any) -> list[str]:
+    if name in _KNOWN:
+        return []
+    title = name.replace("_", " ")
+    if isinstance(value, list):
+        return [f"{title}:", *(f"  {_entry(item)}" for item in value)] if value else []
+    return [f"{title}: {_entry(value)}"]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _entry(item: Any) -> str:

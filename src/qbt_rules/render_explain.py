@@ -10,13 +10,14 @@ from qbt_rules.language.values import Verdict
 from seedkeep.text import printable
 
 _WORDS: dict[Verdict, str] = {True: "yes", False: "no", None: "unknown"}
+_GATHERS = ("all", "any", "none")
 MOST_SEEN = 80  # characters of a value
 
 
 def explained(rules: Sequence[ExplainedRule]) -> str:
     """A tree for each rule; what decided is marked with an asterisk."""
     if not rules:
-        return "no such rule"
+        return "there is no rule"
     lines = [line for rule in rules for line in (*_rule(rule), "")]
     return "\n".join([*lines, "* decided"])
 
@@ -34,11 +35,14 @@ def _rule(found: ExplainedRule) -> Iterator[str]:
 
 
 def _part(part: Explained, depth: int) -> Iterator[str]:
+    if part.text in _GATHERS and not part.parts:
+        yield f"{'  ' * depth}* yes     there are no conditions: every torrent fits"
+        return
     mark = "*" if part.decided else " "
     text = f"{'  ' * depth}{mark} {_WORDS[part.verdict]:<8}{printable(part.text)}"
     if part.reason:
         text += f"   ({printable(part.reason)})"
-    elif not part.parts and part.text not in ("all", "any", "none"):
+    elif not part.parts:
         text += f"   (seen: {_seen(part.seen)})"
     yield text
     for below in part.parts:

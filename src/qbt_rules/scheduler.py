@@ -133,7 +133,9 @@ def _check_cron(where: str, cron: str) -> None:
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration):
-        raise ValueError(f"{where}: {cron!r} is not a cron expression (0 3 * * *)") from None
+        raise ValueError(
+            f"{where}: {cron!r} is no cron expression of five fields, like 0 3 * * *"
+        ) from None
 
 
 class Scheduler:

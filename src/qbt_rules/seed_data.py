@@ -1,12 +1,12 @@
 """The bridge from the rules to the catalog and to rehome: the only module that knows both.
 
-`seed_data_guard.py` is a part of it.
+`seed_data_guard.py`, `seed_data_links.py` and `seed_data_runs.py` are parts of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -14,20 +14,20 @@ from pathlib import Path
 
 from hashall.catalog import Catalog, open_catalog
 from hashall.catalog.verifications import VerificationTable
-from hashall.devices import link_counts_are_true
 from hashall.domain import Domain
-from hashall.links import prove
 from hashall.lock import exclusive
 from hashall.model import LinkVerdict, Payload, Place, TorrentFileOnDisk, TorrentInstance
 from hashall.pathing import MountTable
 from hashall.payload_sync import sync
 from hashall.payload_verify import pieces_of_torrent, remember_pieces
 from hashall.places import Places
-from hashall.qbittorrent import PathMap, stamp_at
+from hashall.qbittorrent import PathMap
 from hashall.scan import ScanOptions, scan
 from qbt_rules.disk import Deed, Disk, NoDisk
 from qbt_rules.language.values import Unknown, Value
 from qbt_rules.seed_data_guard import has_files, is_seen, needed_by_other, why_not_delete
+from qbt_rules.seed_data_links import LinksOfTorrent, links_of
+from qbt_rules.seed_data_runs import REASON, finish_interrupted, interrupted
 from rehome.batch import EXECUTABLE, Scope, make_batch
 from rehome.config import Layout, layout_from
 from rehome.gather import Gatherer
@@ -37,13 +37,13 @@ from rehome.planner import plan_group
 from rehome.runner import Runner
 from seedkeep import clock
 from seedkeep import settings_table as table
-from seedkeep.errors import SeedError
+from seedkeep.errors import Locked, SeedError
 from seedkeep.settings import Settings, load
 from seedkeep.torrent_client import TorrentClient
 from seedkeep.units import format_size
 
+_WOULD_RESUME = "that run is one of these rules': the worker resumes it before it moves anything"
 STALE = "the torrent lies elsewhere since the last hashall payload sync"
-REASON = "qbt-rules"  # what runs are written down for
 
 
 def open_seed_data(connect: Callable[[], TorrentClient]) -> Disk:
@@ -279,6 +279,15 @@ class SeedData:
         told = f"{found.seen} files: {found.added} added, {found.deleted} deleted{gaps}"
         return f"{told}; {synced.torrents} torrents synced"
 
+    def interrupted(self) -> tuple[int, ...]:
+        return tuple(row.run_id for row in interrupted(self.catalog))
+
+    def finish_interrupted(self, cancelled: Callable[[], bool]) -> list[Deed]:
+        try:
+            return finish_interrupted(self, cancelled)
+        finally:
+            self.forget()
+
     def _move(
         self,
         direction: Direction,
@@ -288,9 +297,11 @@ class SeedData:
         cancelled: Callable[[], bool],
     ) -> list[Deed]:
         self.forget()
+        open_runs, resumed = self._open_runs(dry_run, cancelled)
         plans, deeds = self._plans(direction, ids)
+        deeds += [deed for deed in resumed if not set(ids).isdisjoint(deed.torrents)]
         going = [plan for plan in plans if plan.verdict in EXECUTABLE]
-        deeds += [_stays(plan) for plan in plans if plan.verdict not in EXECUTABLE]
+        deeds += [_stays(plan, open_runs) for plan in plans if plan.verdict not in EXECUTABLE]
         if dry_run or not going:
             return deeds + [Deed(_ids(plan), True, _would(plan)) for plan in going]
         with exclusive(self.catalog.db.path, f"{REASON}: {direction.value}"):
@@ -302,6 +313,21 @@ class SeedData:
                 outcome = runner.apply([plan], Wishes(retain=retain, reason=REASON))
                 deeds += [_ended(item) for item in outcome.ended]
         return deeds
+
+    def _open_runs(
+        self, dry_run: bool, cancelled: Callable[[], bool]
+    ) -> tuple[dict[str, str], list[Deed]]:
+        """Runs of ours that stand in the way of torrents, with what is to be said; resumed ones."""
+        if dry_run:
+            torrents = self.catalog.runs.torrents
+            keys = (key for run_id in self.interrupted() for key in torrents(run_id))
+            return dict.fromkeys(keys, _WOULD_RESUME), []
+        try:
+            deeds = self.finish_interrupted(cancelled)
+        except Locked:
+            return {}, []  # which is said when nothing else can be moved either
+        open_runs = {key: deed.text for deed in deeds if deed.failed for key in deed.torrents}
+        return open_runs, [deed for deed in deeds if deed.done]
 
     def _plans(
         self, direction: Direction, ids: Collection[str]
@@ -327,63 +353,19 @@ class SeedData:
         return batch.groups, refused
 
 
-@dataclass(frozen=True)
-class LinksOfTorrent:
-    """All names of all files of a torrent, put together."""
-
-    verdict: LinkVerdict  # the worst of its files
-    why: str
-    outside: tuple[str, ...]  # absolute, outside of the seeding domain of its side
-    siblings: int  # names inside that are not the torrent's own
-
-
-def links_of(places: Places, domain: Domain, files: Sequence[TorrentFileOnDisk]) -> LinksOfTorrent:
-    """The hardlink proof for each file, from lstats of this moment."""
-    outside: set[str] = set()
-    inside: set[Place] = set()
-    own = {Place(file.device_id, file.path) for file in files}
-    worst, why = LinkVerdict.PROVED, ""
-    if not files:
-        worst, why = LinkVerdict.UNKNOWN, "the catalog has no files of the torrent"
-    for file in files:
-        device = places.catalog.devices.get(file.device_id)
-        path = places.abspath(Place(file.device_id, file.path))
-        stamp = stamp_at(path) if path is not None else None
-        if stamp is None or stamp.inode != file.inode:
-            worst, why = LinkVerdict.UNKNOWN, f"{file.name} is not the file that was catalogued"
-            continue
-        proof = prove(
-            places.catalog.files(file.device_id),
-            stamp.inode,
-            stamp.nlink,
-            counts_are_true=link_counts_are_true(device.fs_type),
-        )
-        if proof.verdict is not LinkVerdict.PROVED and worst is not LinkVerdict.UNKNOWN:
-            worst, why = (
-                proof.verdict,
-                f"{file.name} has {stamp.nlink} names, known are {len(proof.known)}",
-            )
-        for name in proof.known:
-            place = Place(file.device_id, name)
-            if domain.below(place) is None:
-                outside.add(places.shown(file.device_id, name))
-            else:
-                inside.add(place)
-    return LinksOfTorrent(worst, why, tuple(sorted(outside)), len(inside - own))
-
-
 def _ids(plan: Plan) -> tuple[str, ...]:
     return tuple(move.torrent_id for move in plan.torrents) or (plan.asked_for,)
 
 
-def _stays(plan: Plan) -> Deed:
+def _stays(plan: Plan, open_runs: Mapping[str, str]) -> Deed:
     if plan.verdict is Verdict.SKIP:
         return Deed(_ids(plan), False, "it is there already", was_there=True)
     reasons = [
         " ".join([f"{b.code}: {b.sentence}", *(str(path) for path in b.paths[:3])])
         for b in plan.blockers
     ]
-    return Deed(_ids(plan), False, "; ".join(reasons))
+    told = (open_runs[key] for key in _ids(plan) if key in open_runs)
+    return Deed(_ids(plan), False, "; ".join([*reasons, *dict.fromkeys(told)]))
 
 
 def _would(plan: Plan) -> str:

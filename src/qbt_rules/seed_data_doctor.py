@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from hashall.catalog import Catalog, open_catalog
+from hashall.lock import holder
 from hashall.mounts import UnknownFilesystem
 from hashall.pathing import MountTable
 from rehome.config import layout_from
@@ -37,6 +38,7 @@ class CatalogFacts:
     newest_scan: str | None = None  # UTC; None: nothing was scanned to its end
     max_scan_age: timedelta = timedelta(0)
     torrents: int = 0
+    open_runs: tuple[int, ...] = ()  # interrupted: open, and nobody works with the catalog
     layout_error: str = ""  # why rehome could not move anything like this
     layout_hint: str = ""
     layout_set: bool = False  # at least one root is named
@@ -75,8 +77,13 @@ def look_at_seed_data(flags: Mapping[str, object] | None = None) -> CatalogFacts
 
 def _read(catalog: Catalog, base: CatalogFacts) -> CatalogFacts:
     scans = [completed for _, _, _, completed in catalog.scans.roots() if completed]
-    torrents = len(catalog.payloads.instances())
-    return replace(base, newest_scan=max(scans, default=None), torrents=torrents)
+    busy = holder(catalog.db.path) is not None
+    return replace(
+        base,
+        newest_scan=max(scans, default=None),
+        torrents=len(catalog.payloads.instances()),
+        open_runs=() if busy else tuple(row.run_id for row in catalog.runs.open()),
+    )
 
 
 def _layout(settings: Settings) -> tuple[str, str, tuple[RootFacts, ...]]:

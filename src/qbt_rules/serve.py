@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import seedkeep
 from qbt_rules.config import open_queue, schedule, server_keys
 from qbt_rules.live_settings import LiveSettings
-from qbt_rules.pulse import Pulse
+from qbt_rules.pulse import Notice, Pulse
 from qbt_rules.service_manager import service_manager
 from qbt_rules.supervisor import Child, supervise
 from seedkeep import clock, logs
@@ -87,7 +87,7 @@ def _children(live: LiveSettings, pulse: Pulse) -> list[Child]:
         return WorkerOptions(retention=live.now[QUEUE_CLEANUP_AFTER], schedule=schedule(live.now))
 
     return [
-        Child(name="web", run=lambda _: _web(live, started), essential=True),
+        Child(name="web", run=lambda _: _web(live, started, pulse.open_runs), essential=True),
         worker_child(lambda: open_queue(live.now), lambda: make_engine(live.now), options, pulse),
     ]
 
@@ -115,7 +115,7 @@ def make_engine(settings: Settings) -> RuleEngine:
     return RuleEngine(settings[RULES_FILE], client, lambda: open_seed_data(client))
 
 
-def make_app(settings: Settings, started: float) -> Flask:
+def make_app(settings: Settings, started: float, open_runs: Notice) -> Flask:
     """The application for these settings; `started` on the monotonic clock."""
     from qbt_rules.api_security import Keys, WrongKeys
     from qbt_rules.checks import ClientCheck, RulesCheck, qbittorrent
@@ -140,17 +140,18 @@ def make_app(settings: Settings, started: float) -> Flask:
             base_url=settings[SERVER_BASE_URL],
             trusted_proxies=settings[SERVER_TRUSTED_PROXIES],
             started=started,
+            open_runs=open_runs.read,
             wrong_keys=WrongKeys(settings[SERVER_WRONG_KEYS]),
         )
     )
 
 
-def _web(live: LiveSettings, started: float) -> int:
+def _web(live: LiveSettings, started: float, open_runs: Notice) -> int:
     from qbt_rules.web import run_web
 
     settings = live.now
     return run_web(
-        lambda: make_app(live.now, started),
+        lambda: make_app(live.now, started, open_runs),
         lambda: _reload(live),
         host=settings[SERVER_HOST],
         port=settings[SERVER_PORT],

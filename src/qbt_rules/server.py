@@ -62,6 +62,7 @@ class Service:
     client: ClientCheck
     rules: RulesCheck
     explain: Explain  # may raise `SeedError`
+    open_runs: Callable[[], tuple[int, ...]] = tuple  # relocations that were cut short
     coalesce: bool = True
     base_url: str = ""
     trusted_proxies: tuple[str, ...] = ()

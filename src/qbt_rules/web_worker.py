@@ -35,6 +35,7 @@ from gunicorn.http.errors import (
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from qbt_rules.api_security import HEADERS
+from qbt_rules.asked import asked_at
 from seedkeep.text import printable
 
 HEAD_S = 5.0  # for a complete head
@@ -84,11 +85,17 @@ class Threads:
         self._pools = {kind: ThreadPoolExecutor(most, kind.name.lower()) for kind in Kind}
 
     def submit(self, handle: Callable[[TConn], Any], conn: TConn) -> Future[Any]:
-        return self._pools[conn.kind].submit(handle, conn)
+        return self._pools[conn.kind].submit(_begin, handle, conn)
 
     def shutdown(self, *, wait: bool = True) -> None:
         for pool in self._pools.values():
             pool.shutdown(wait=wait)
+
+
+def _begin(handle: Callable[[TConn], Any], conn: TConn) -> Any:
+    """In a thread of a pool, for which the request may have waited."""
+    with asked_at(conn.asked_at):
+        return handle(conn)
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -149,7 +156,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._drop(conn)
 
     def _answer(self, conn: TConn) -> None:
-        conn.kind = kind_of(conn.head)
+        conn.kind, conn.asked_at = kind_of(conn.head), time.monotonic()
         conn.parser.unreader.unread(conn.head)
         conn.head = b""
         self.enqueue_req(conn)

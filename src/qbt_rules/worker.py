@@ -18,10 +18,11 @@ from types import FrameType
 from typing import TypeVar
 
 from qbt_rules.engine import Engine, JobStopped
-from qbt_rules.model import Job
-from qbt_rules.pulse import Heart, Pulse
+from qbt_rules.model import Job, JobStatus
+from qbt_rules.pulse import Heart, Notice, Pulse
 from qbt_rules.queue_manager import LEASE_S, Bell, LeaseLost, QueueManager, WorkerName
 from qbt_rules.scheduler import ScheduleEntry
+from qbt_rules.settling import Settling
 from qbt_rules.supervisor import Child
 from qbt_rules.upkeep import Upkeep
 from seedkeep import clock
@@ -63,6 +64,7 @@ class Worker:
         *,
         worker_id: str | None = None,
         heart: Heart | None = None,
+        open_runs: Notice | None = None,
     ) -> None:
         self.options = options or WorkerOptions()
         self.name = WorkerName(
@@ -80,6 +82,7 @@ class Worker:
         self._is_in_engine = False
         self._heart = heart or Heart()
         self._upkeep = Upkeep(queue, self.name, self.options, self._heart)
+        self._settling = Settling(engine, open_runs or Notice())
 
     def stop(self) -> None:
         """No new job from now on; the current one gets `grace_s`.  May be called in a handler."""
@@ -111,7 +114,10 @@ class Worker:
                 self._heart.goes_on("jobs")
                 try:
                     job = self._queue.dequeue(self.name, bell)
-                    if job is None:
+                    if self._settling.is_due():
+                        self._settle(job)
+                        job = None
+                    elif job is None:
                         bell.wait(LOOK_S)
                     pause = _FIRST_PAUSE_S
                 except SeedError as why:
@@ -132,6 +138,28 @@ class Worker:
             except SeedError as why:
                 log.warning("the seat stays taken until the lease ends: %s", why)
             self._heart.stop()
+
+    def _settle(self, job: Job | None) -> None:
+        """In place of the job, which is next again: what is relocated takes as long as it takes."""
+        if job is not None:
+            held = job
+            try:  # held by a worker that lives on, it would keep all others from being begun
+                self._insist(lambda: self._queue.release(held))
+            except LeaseLost:
+                self._settling.is_for_another()
+                return
+        elif not self._queue.renew(self.name):
+            self._settling.is_for_another()
+            return
+        self._heart.takes_long("jobs")
+        try:
+            self._is_in_engine = True
+            try:
+                self._settling.run(lambda: clock.monotonic() >= self._stop_at)
+            finally:
+                self._is_in_engine = False
+        except _BrokenOff:
+            log.info("what was resumed is taken back: the server ends")
 
     def _rest(self, pause_s: float) -> None:
         """Shorter, when it is told to end."""
@@ -161,6 +189,8 @@ class Worker:
                 return None
             done, following = ended
             log.info("job %s after %.3f s", done.status.value, done.execution_s or 0.0)
+            if done.status is JobStatus.FAILED and done.error and done.interruptions:
+                log.warning("job failed: %s", done.error)
             return following
 
     def _run_engine(self, job: Job, bell: Bell | None) -> Callable[[], Ended]:
@@ -175,7 +205,7 @@ class Worker:
                 self._is_in_engine = False
         except (JobStopped, _BrokenOff):
             log.info("job stopped; it will run again")
-            return lambda: (self._queue.release(job), None)
+            return lambda: (self._queue.release(job, interrupted=True), None)
         except SeedError as why:
             text = str(why)
             log.warning("job failed: %s", text)
@@ -244,8 +274,15 @@ def run_worker(
 
     After SIGHUP it ends with its job: whoever starts it again does so with new settings.
     """
-    queue = open_queue()
-    worker = Worker(queue, make_engine(), options, worker_id=worker_id, heart=Heart(pulse))
+    queue, pulse = open_queue(), pulse or Pulse()
+    worker = Worker(
+        queue,
+        make_engine(),
+        options,
+        worker_id=worker_id,
+        heart=Heart(pulse),
+        open_runs=pulse.open_runs,
+    )
 
     def end(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
@@ -292,7 +329,7 @@ def worker_child(
 
     return Child(
         name="worker",
-        run=lambda worker_id: run_worker(open_queue, make_engine, options(), worker_id, pulse),
+        run=lambda name: run_worker(open_queue, make_engine, options(), name, pulse),
         gone=gone,
         incarnation=new_worker_id,
     )

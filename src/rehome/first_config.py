@@ -169,13 +169,18 @@ def not_there(chosen: Choices) -> tuple[str, ...]:
     return tuple(f"{path} is no folder here now" for path in named if not path.is_dir())
 
 
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def remarks(found: Survey, chosen: Choices | None = None) -> tuple[str, ...]:
     """`chosen`: what flags and answers say; a suggestion that they passed over is not told."""
     if not found.version:
         return (f"qBittorrent could not be asked: {found.problem}",)
     folders = len([path for path in found.save_paths if path.torrents])
     lost = [path for path in found.save_paths if path.ours is None and path.torrents]
-    said = [f"qBittorrent {found.version} has {found.torrents} torrents in {folders} folders"]
+    has = f"{_count(found.torrents, 'torrent')} in {_count(folders, 'folder')}"
+    said = [f"qBittorrent {found.version} has {has}"]
     guess = suggest(found)
     if found.torrents and (chosen is None or chosen.stash in (None, guess.stash)):
         said.append(guess.why)

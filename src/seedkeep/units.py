@@ -43,7 +43,7 @@ def parse_size(text: str) -> int:
         if unit.rstrip("I") in _PREFIXES:
             letter = unit[0]
             raise ValueError(f"{text!r}: write {letter}B (1000s) or {letter}iB (1024s)")
-        raise ValueError(f"{text!r}: {match[2]} is no unit of size")
+        raise ValueError(f"{text!r}: {match[2]} is no unit of size (write 50GB, 1.5TiB or 700MB)")
     if "." in number and unit in ("", "B"):
         raise ValueError(f"{text!r} is a fraction of a byte")
     if "." not in number:

@@ -52,12 +52,14 @@ class Document:
 
     def place(self, path: KeyPath) -> str:
         """ "config.yml:4:3" for the nearest known part of `path`."""
+        line, column = self.position(path)
+        return f"{self.name}:{line}:{column}" if line else self.name
+
+    def position(self, path: KeyPath) -> tuple[int, int]:
+        """(line, column) of the nearest known part of `path`; (0, 0) when it is the whole file."""
         while path and path not in self.positions:
             path = path[:-1]
-        if path not in self.positions:
-            return self.name
-        line, column = self.positions[path]
-        return f"{self.name}:{line}:{column}"
+        return self.positions.get(path, (0, 0))
 
 
 def load_yaml(path: Path, *, typed: bool = True) -> Document:
@@ -108,7 +110,7 @@ class _Builder:
                 self.events.dispose()
         except yaml.MarkedYAMLError as why:
             mark = why.problem_mark or why.context_mark
-            raise self._error(mark, why.problem or "not YAML") from why
+            raise self._error(mark, _in_words(why, self.text)) from why
         except yaml.YAMLError as why:
             raise BadYaml(f"{self.name}: {' '.join(str(why).split())}") from why
 
@@ -189,6 +191,34 @@ class _Builder:
     def _error(self, mark: Any, problem: str) -> BadYaml:
         place = "".join(f":{number}" for number in _position(mark)) if mark else ""
         return BadYaml(f"{self.name}{place}: {problem}")
+
+
+def _in_words(why: Any, text: str) -> str:
+    """What the parser found, and what people mostly have done then."""
+    problem = str(why.problem or "not YAML")
+    if "cannot start any token" in problem:
+        found = text[why.problem_mark.index : why.problem_mark.index + 1]
+        if found == "\t":
+            return "a tab; YAML is indented with spaces"
+        return f"text that begins with {found} needs quotes"
+    advice = next((words for part, words in _ADVICE.items() if part in problem), "")
+    begins = why.context_mark
+    if begins is not None and begins.line < why.problem_mark.line:
+        problem += f" for what begins in line {begins.line + 1}"
+    return f"{problem}; {advice}" if advice else problem
+
+
+_ADVICE = {  # by a part of libyaml's words
+    "mapping values are not allowed": "text with a colon in it needs quotes",
+    "unknown escape character": "write text with a backslash in single quotes: 'a\\d'",
+    "unexpected end of stream": "is a quote not closed?",
+    "',' or '}'": "is a { not closed?",
+    "',' or ']'": "is a [ not closed?",
+    "expected '-' indicator": "is it indented like the lines around it?",
+    "expected key": "is it indented like the lines around it?",
+    "expected <block end>": "is it indented like the lines around it?",
+    "expected ':'": "a key needs a colon and a space behind it",
+}
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:

@@ -24,7 +24,7 @@ from tests.support.queues import (
 )
 from tests.support.redis_server import RedisServer
 
-from qbt_rules.model import MOST_ATTEMPTS, Job, JobStatus, ScheduleSlot
+from qbt_rules.model import MOST_ATTEMPTS, MOST_INTERRUPTIONS, Job, JobStatus, ScheduleSlot
 from qbt_rules.queue_backends.bounds import MAX_ERROR, MAX_RESULT
 from qbt_rules.queue_manager import LeaseLost, NoSuchJob, QueueManager, WrongStatus
 
@@ -280,6 +280,28 @@ def test_a_released_job_is_next_and_its_attempt_does_not_count(queue: QueueManag
     assert (back.status, back.attempts, back.started_at) == (JobStatus.PENDING, 0, None)
     again = taken(queue)
     assert (again.context, again.attempts) == ("a", 1)
+
+
+def test_a_job_that_no_stop_lets_come_to_its_end_is_failed_at_last_and_listed(
+    queue: QueueManager,
+) -> None:
+    asked = queue.enqueue("a")
+    queue.enqueue("b")
+    for n in range(1, MOST_INTERRUPTIONS):
+        back = queue.release(taken(queue), interrupted=True)
+        assert (back.status, back.attempts, back.interruptions) == (JobStatus.PENDING, 0, n)
+    queue.release(taken(queue))  # one that was not under way yet
+    last = queue.release(taken(queue), interrupted=True)
+    assert (last.job_id, last.status) == (asked.job_id, JobStatus.FAILED)
+    assert last.error is not None
+    assert f"given up after {MOST_INTERRUPTIONS} interruptions" in last.error
+    assert last.started_at is not None
+    assert last.completed_at is not None
+    (listed,) = queue.list_jobs(JobStatus.FAILED).jobs
+    assert (listed.job_id, listed.error) == (last.job_id, last.error)
+    assert queue.stats().last_completed_at == last.completed_at
+    assert taken(queue).context == "b"
+    assert queue.cleanup_old_jobs(timedelta(0)) == 1
 
 
 def test_a_late_worker_changes_nothing(queue: QueueManager, hands: Hands) -> None:

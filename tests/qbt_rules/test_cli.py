@@ -111,7 +111,23 @@ def worked_off(api: Api, end: Callable[[Any], Any]) -> threading.Thread:
 def test_waiting_ends_with_the_result(served: Api, terminal: Terminal) -> None:
     result = {
         "torrents_processed": 15,
-        "actions": [{"rule": "a", "action": "stop", "hash": "abc"}],
+        "rules_matched": 1,
+        "outcomes": {"done": 1},
+        "actions": [
+            {
+                "rule": "a",
+                "action": "rehome_demote",
+                "hash": "abc",
+                "name": "Film",
+                "outcome": "done",
+                "run": 7,
+                "reason": "MOVE: 3 GiB copied",
+            }
+        ],
+        "actions_not_listed": 2,
+        "unknown": [{"rule": "b", "hash": "def", "reasons": ["no catalog"]}],
+        "unknown_count": 1,
+        "warnings": ["an old word"],
         "skipped": {},
         "by_rule": {"a": 1},
     }
@@ -119,9 +135,20 @@ def test_waiting_ends_with_the_result(served: Api, terminal: Terminal) -> None:
     assert terminal.run("--context", "x", "--wait") == 0
     worker.join()
     assert "status:   completed" in terminal.out
-    assert "torrents processed: 15" in terminal.out
-    assert "actions:\n  rule a, action stop, hash abc\n" in terminal.out
-    assert "by rule: a 1" in terminal.out
+    told = terminal.out[terminal.out.index("looked at") :].splitlines()
+    assert told == [
+        "looked at 15 torrents; rules fit 1 time",
+        "done: 1",
+        "  done           rehome_demote  Film",
+        "                 rule a; abc; run 7; MOVE: 3 GiB copied",
+        "  and 2 more actions",
+        "could not be decided:",
+        "  rule b, torrent def",
+        "    no catalog",
+        "warning: an old word",
+        "skipped: ",
+        "by rule: a 1",
+    ]
     assert "is pending" in terminal.err
 
 

@@ -69,7 +69,7 @@ def test_where_all_is_well_nothing_has_to_be_changed() -> None:
     assert found.healthy
     assert {finding.level for finding in found.findings} == {Level.OK}
     text = report(found)
-    assert text.endswith("nothing has to be changed; 0 to know")
+    assert text.endswith("nothing has to be changed")
     assert "fix:" not in text
     assert len(text.splitlines()) <= 24
 
@@ -110,6 +110,7 @@ NO_SERVER: dict[str, Any] = {"version": "", "error": "nobody answers"}
         (changed("catalog", error="damaged"), Level.PROBLEM, "damaged"),
         (changed("catalog", error="none", exists=False), Level.WARNING, "there is none"),
         (changed("catalog", newest_scan=None), Level.WARNING, "nothing was scanned"),
+        (changed("catalog", open_runs=(3, 4)), Level.WARNING, "were interrupted: run 3, 4"),
         (
             changed("catalog", newest_scan="2026-11-18T10:00:00Z"),
             Level.WARNING,

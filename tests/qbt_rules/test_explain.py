@@ -81,7 +81,8 @@ def test_the_flag_says_the_same_as_the_command(
         True,
         True,
     )
-    assert "no such rule" in asked(capsys, "explain", torrent_id, "--rule", "nobody")
+    told = asked(capsys, "explain", torrent_id, "--rule", "al", code=2)
+    assert "there is no rule 'al'\nhint: did you mean 'all'?" in told
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ def test_a_completed_job_tells_its_result(api: Api) -> None:
         "error": None,
         "dry_run": False,
         "attempts": 1,
+        "interruptions": 0,
         "requests": 1,
     }
 
@@ -340,6 +342,15 @@ def test_a_queue_with_problems_makes_the_server_unhealthy(
     body: Any = api.ask("GET", "/api/health").json
     assert body["errors"][0] == "Redis does not answer"
     assert body["warnings"] == ["Redis keeps no append-only file"]
+
+
+def test_relocations_that_were_cut_short_are_a_warning_and_a_number(tmp_path: Path) -> None:
+    with Api.opened(tmp_path, open_runs=lambda: (7, 9)) as api:
+        api.queue.dequeue(api_worker())
+        assert api.get("/api/health", key=None)["warnings"] == [
+            "Relocations were interrupted and not brought to the end yet: run 7, 9 of rehome"
+        ]
+        assert "qbt_rules_open_relocations 2.0" in api.ask("GET", "/metrics").text
 
 
 def test_a_missing_rules_file_is_a_warning(api: Api) -> None:

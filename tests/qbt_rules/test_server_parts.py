@@ -62,7 +62,7 @@ def test_qbittorrent_is_not_waited_for_longer_than_a_health_check_lasts(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("schedule: [{cron: nonsense}]", "schedule: entry 1: 'nonsense' is not a cron"),
+        ("schedule: [{cron: nonsense}]", "schedule: entry 1: 'nonsense' is no cron"),
         ("schedule: [{every: 6h, cron: 0 4 * * *}]", "schedule: entry 1 needs either"),
         ("schedule: {cron: x}", "schedule: must be a list"),
     ],
@@ -145,10 +145,13 @@ def test_requests_are_told_apart_by_what_they_wait_for(line: bytes, kind: Kind) 
 def test_no_kind_of_request_waits_for_another_one() -> None:
     threads, go_on = Threads(1), threading.Event()
     waiting = [
-        threads.submit(lambda _: go_on.wait(60), SimpleNamespace(kind=kind))
+        threads.submit(lambda _: go_on.wait(60), SimpleNamespace(kind=kind, asked_at=0.0))
         for kind in (Kind.CHANGE, Kind.CHANGE, Kind.READ)
     ]
-    assert threads.submit(lambda _: "pong", SimpleNamespace(kind=Kind.ALIVE)).result(30) == "pong"
+    assert (
+        threads.submit(lambda _: "pong", SimpleNamespace(kind=Kind.ALIVE, asked_at=0.0)).result(30)
+        == "pong"
+    )
     assert not any(one.done() for one in waiting)
     go_on.set()
     assert all(one.result(30) for one in waiting)
@@ -158,7 +161,7 @@ def test_no_kind_of_request_waits_for_another_one() -> None:
 def test_one_client_that_takes_no_answer_does_not_keep_ping_from_the_others() -> None:
     """It sends request after request and reads nothing, until its thread waits to send."""
     threads, go_on = Threads(2), threading.Event()
-    ping = SimpleNamespace(kind=Kind.ALIVE)
+    ping = SimpleNamespace(kind=Kind.ALIVE, asked_at=0.0)
     stuck = threads.submit(lambda _: go_on.wait(60), ping)
     try:
         assert threads.submit(lambda _: "pong", ping).result(5) == "pong"

@@ -193,14 +193,17 @@ def test_a_server_ends_in_time_and_works_again_although_somebody_locked_its_queu
         assert server.ask("POST", "/api/execute").status_code == 202
 
 
-def test_who_only_reads_is_answered_while_somebody_keeps_the_queue_locked(tmp_path: Path) -> None:
+def test_who_only_reads_is_answered_while_somebody_keeps_the_queue_locked(
+    tmp_path: Path, client: SimulatedClient
+) -> None:
     (tmp_path / "rules.yml").write_text(RULES)
 
     def execute(server: RulesServer) -> tuple[Any, float]:
         begun = time.monotonic()
         return server.ask("POST", "/api/execute"), time.monotonic() - begun
 
-    with running(tmp_path, SERVER_THREADS="1") as server, ThreadPoolExecutor(1) as pool:
+    given = {"SERVER_THREADS": "1", "QBITTORRENT_HOST": client.url}
+    with running(tmp_path, **given) as server, ThreadPoolExecutor(1) as pool:
         with open_database(tmp_path / "qbt-rules.db") as db, transaction(db):
             asked = pool.submit(execute, server)
             time.sleep(0.5)
@@ -212,6 +215,24 @@ def test_who_only_reads_is_answered_while_somebody_keeps_the_queue_locked(tmp_pa
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert took_s < 9
         assert server.ask("POST", "/api/execute").status_code == 202
+
+
+def test_a_burst_against_a_locked_queue_is_refused_together_and_not_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rules.yml").write_text(RULES)
+    many = 12
+
+    def execute(server: RulesServer) -> tuple[int, float]:
+        begun = time.monotonic()
+        return server.ask("POST", "/api/execute").status_code, time.monotonic() - begun
+
+    with running(tmp_path, SERVER_THREADS="2") as server, ThreadPoolExecutor(many) as pool:
+        with open_database(tmp_path / "qbt-rules.db") as db, transaction(db):
+            found = [one.result() for one in [pool.submit(execute, server) for _ in range(many)]]
+        assert {status for status, _ in found} == {503}
+        assert max(took_s for _, took_s in found) < 9, "five seconds for each, counted together"
+        assert server.ask("GET", "/api/stats").json()["jobs"]["total"] == 0
 
 
 def test_two_servers_with_four_web_processes_have_one_worker_at_work(

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.engines import forked
 from tests.support.qbt import wait_for
 from tests.support.queues import Hands, taken, worker
 
 from qbt_rules.model import JobStatus
 from qbt_rules.queue_backends import sqlite_connections
 from qbt_rules.queue_backends.bell import Ringer, SocketBell
-from qbt_rules.queue_backends.sqlite_connections import Connections
+from qbt_rules.queue_backends.sqlite_connections import BUSY_TIMEOUT_S, Connections
 from qbt_rules.queue_backends.sqlite_queue import SQLiteQueue
+from qbt_rules.queue_backends.sqlite_turn import Turn
 from qbt_rules.queue_manager import NoSuchJob, create_queue, wait_until_final
 from seedkeep.errors import Locked, Misused
 from seedkeep.sqlite import (
@@ -362,9 +365,116 @@ def test_who_leaves_does_not_wait_for_somebody_who_keeps_the_queue_locked(
 def test_who_leaves_does_not_wait_long_for_others_of_its_process(queue: SQLiteQueue) -> None:
     queue.enqueue()
     held = taken(queue)
-    with queue._connections._turn():
+    with queue._connections._turn(time.monotonic()):
         (moved,) = queue.leave(worker().worker_id)
     assert moved.job_id == held.job_id
+
+
+@contextmanager
+def frozen_writer(path: Path, *, in_transaction: bool) -> Iterator[int]:
+    """The id of another process that is stopped while it has the turn; it goes on afterwards."""
+    read_end, write_end = os.pipe()
+
+    def hold() -> int:
+        connections = Connections(path)
+        with ExitStack() as stack:
+            stack.enter_context(connections._turn(time.monotonic()))
+            if in_transaction:
+                stack.enter_context(transaction(connections.reader()))
+            os.write(write_end, b".")
+            time.sleep(60)
+        return 0
+
+    child = forked(hold)
+    try:
+        assert os.read(read_end, 1) == b"."
+        os.kill(child, signal.SIGSTOP)
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_who_cannot_write_is_told_which_frozen_process_holds_up_all_and_may_still_read(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    job = queue.enqueue("before")
+    queue.close()
+    other = Connections(path, busy_timeout_s=1.5)
+    with frozen_writer(path, in_transaction=True) as pid:
+        for _ in range(2):
+            begun = time.monotonic()
+            with pytest.raises(Locked, match=rf"process {pid} has held .* it is stopped") as told:
+                other.write(Database.changes)
+            assert time.monotonic() - begun < 5
+            assert "kill -CONT" in told.value.hint
+        assert queue.get_job(job.job_id) == job
+        assert queue.health().problems == ()
+    assert other.write(lambda _db: 5) == 5
+    other.close()
+
+
+def test_a_process_that_is_frozen_with_nothing_but_the_turn_holds_up_nobody_twice(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    with frozen_writer(path, in_transaction=False):
+        began = time.monotonic()
+        queue.enqueue("a")
+        assert time.monotonic() - began < BUSY_TIMEOUT_S
+        began = time.monotonic()
+        for n in range(5):
+            queue.enqueue(f"b{n}")
+        assert time.monotonic() - began < 1.5
+    assert queue.complete(taken(queue), {}).status is JobStatus.COMPLETED
+
+
+def test_a_turn_that_came_too_late_is_given_on(queue: SQLiteQueue, path: Path) -> None:
+    mine, other = Turn(Path(f"{path}-turn")), Turn(Path(f"{path}-turn"))
+    assert mine.take(1)
+    assert not other.take(0.1), "from here on a thread waits for it"
+    mine.leave()
+    wait_for(lambda: not other._waiter.is_busy, "the thread to have had it")  # type: ignore[union-attr]
+    for turn in (mine, other, mine):
+        assert turn.take(20)
+        turn.leave()
+    mine.close()
+    other.close()
+
+
+def test_a_turn_that_comes_after_its_owner_closed_is_not_kept_by_a_child(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    """A fork shares the lock: it would stay locked for as long as the child lives."""
+    mine, other, third = (Turn(Path(f"{path}-turn")) for _ in range(3))
+    assert mine.take(1)
+    assert not other.take(0.1), "from here on a thread waits for it"
+    child = forked(lambda: signal.sigwait({signal.SIGTERM}))
+    try:
+        other.close()
+        mine.leave()
+        assert third.take(20)
+        third.leave()
+    finally:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+    mine.close()
+    third.close()
+
+
+def test_who_is_refused_after_a_wait_is_told_of_other_programs(
+    queue: SQLiteQueue, path: Path
+) -> None:
+    impatient = Connections(path, busy_timeout_s=0.3)
+    with (
+        open_database(path) as db,
+        transaction(db),
+        pytest.raises(Locked, match="locked by another program") as told,
+    ):
+        impatient.write(Database.changes)
+    assert "backup" in told.value.hint
+    impatient.close()
 
 
 def test_health_says_when_the_file_is_gone_bad(queue: SQLiteQueue, path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_job_that_stopped_itself_runs_again(queue: SQLiteQueue) -> None:
     with running(Worker(queue, ScriptedEngine(script))):
         done = final(queue, queue.enqueue("a"))
     assert (done.status, tries) == (JobStatus.COMPLETED, [1, 1])
+    assert (done.attempts, done.interruptions) == (1, 1)
 
 
 def test_a_worker_that_is_stopped_ends_its_job_and_takes_no_other(queue: SQLiteQueue) -> None:
@@ -130,10 +131,10 @@ def test_a_job_that_came_with_the_end_of_another_goes_back_when_the_worker_ends(
             worker.stop()
             return both
 
-        def release(self, job: Job) -> Job:
+        def release(self, job: Job, *, interrupted: bool = False) -> Job:
             if self.failures.pop("release", 0):
                 raise QueueUnreachable("Redis does not answer")
-            return queue.release(job)
+            return queue.release(job, interrupted=interrupted)
 
     for failures in ({}, {"release": 1}):
         engine = ScriptedEngine()

@@ -13,8 +13,18 @@ from qbt_rules.model import Job, JobResult
 RESULT = JobResult(torrents_processed=2, rules_matched=1, actions_executed=1)
 
 
+class NothingOpen:
+    """The part of an engine that knows of no interrupted relocation."""
+
+    def interrupted(self) -> tuple[int, ...]:
+        return ()
+
+    def settle(self, cancelled: Cancelled) -> None:
+        raise AssertionError("there is nothing to settle")
+
+
 @dataclass
-class ScriptedEngine:
+class ScriptedEngine(NothingOpen):
     """Does `script` for each job; remembers the jobs."""
 
     script: Callable[[Job], JobResult] = lambda _: RESULT
@@ -25,7 +35,7 @@ class ScriptedEngine:
         return self.script(job)
 
 
-class LongJob:
+class LongJob(NothingOpen):
     """Runs until the test says so, or until it is asked to stop."""
 
     def __init__(self, *, stubborn: bool = False) -> None:

@@ -55,6 +55,12 @@ class Stage:
             self.note("runs", f"end {job.job_id} {job.attempts}")
             return JobResult(torrents_processed=1)
 
+    def interrupted(self) -> tuple[int, ...]:
+        return ()
+
+    def settle(self, cancelled: Cancelled) -> None:
+        return
+
     def ask(self, _incarnation: str) -> int:
         """The web process."""
         self._write_pid("web")

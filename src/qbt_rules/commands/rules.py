@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +17,7 @@ from qbt_rules.commands.common import (
     settings_of,
 )
 from seedkeep import console
+from seedkeep.errors import Misused
 from seedkeep.settings_cli import click_options
 from seedkeep.settings_qbt_rules import CONFIG_DIR, QBT_RULES, RULES_FILE
 from seedkeep.settings_table import LOG_LEVEL, QBIT_HOST, QBIT_PASSWORD, QBIT_TIMEOUT, QBIT_USERNAME
@@ -107,7 +110,18 @@ def explain_rules(
 
     engine = make_engine(settings_of(flags))
     found = engine.explain(torrent.strip().lower(), context, rule)
+    if rule is not None and not found:
+        raise _no_such_rule(rule, settings_of(flags)[RULES_FILE])
     answer("explained", found, render_explain.explained, as_json)
+
+
+def _no_such_rule(name: str, file: Path) -> Misused:
+    from qbt_rules.language.rulefile import load_rules
+
+    names = [rule.name for rule in load_rules(file).rules]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "qbt-rules rules list names them"
+    return Misused(f"there is no rule {name!r}", hint=hint)
 
 
 def validate_rules(as_json: bool, flags: dict[str, Any]) -> None:

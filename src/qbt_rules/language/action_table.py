@@ -239,6 +239,15 @@ _KINDS = (
 )
 ACTIONS: dict[str, ActionKind] = {kind.type: kind for kind in _KINDS}
 # Spellings of older files; accepted with a warning.
+# Words of other programs, and what they are here; a near name could be the opposite of the wish.
+_OTHER_WORDS = {
+    **dict.fromkeys(("pause_torrent", "stop_torrent", "paused"), "stop"),
+    **dict.fromkeys(("resume_torrent", "start_torrent", "unpause"), "start"),
+    **dict.fromkeys(("tag", "add_tags"), "add_tag"),
+    **dict.fromkeys(("remove", "remove_torrent", "delete_files"), "delete_torrent"),
+    **dict.fromkeys(("category", "change_category"), "set_category"),
+    **dict.fromkeys(("move", "move_torrent", "set_save_path"), "set_location"),
+}
 OLD_NAMES = {"pause": "stop", "resume": "start", "delete": "delete_torrent"}
 
 
@@ -246,10 +255,16 @@ def find_action(name: str) -> ActionKind:
     """Raises `ValueError` that says what would be right."""
     kind = ACTIONS.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, ACTIONS, n=1)
+        near = [word] if (word := _OTHER_WORDS.get(name.lower())) else _near(name)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ACTIONS)}"
         raise ValueError(f"there is no action {name}; {hint}")
     return kind
+
+
+def _near(name: str) -> list[str]:
+    """Never a deletion for what did not ask for one."""
+    harmless = [known for known in ACTIONS if known != "delete_torrent" or "del" in name.lower()]
+    return difflib.get_close_matches(name, harmless, n=1)
 
 
 def read_params(kind: ActionKind, given: Mapping[str, Value]) -> dict[str, Value]:

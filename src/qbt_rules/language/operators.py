@@ -53,6 +53,20 @@ _SPELLINGS = {new: (new, old) for old, new in _OLD_STATES.items()}
 STATES = (*(state.value for state in TorrentState), *_OLD_STATES)
 
 
+# Words of other programs, and what they are here.
+_OTHER_WORDS = {
+    **dict.fromkeys(("=", "===", "eq", "equal", "equals", "is"), "=="),
+    **dict.fromkeys(("<>", "ne", "not_equal", "not_equals", "is_not"), "!="),
+    **dict.fromkeys(("gt", "greater", "greater_than", "more_than"), ">"),
+    **dict.fromkeys(("lt", "less", "less_than", "fewer_than"), "<"),
+    **dict.fromkeys(("gte", "ge", "=>", "at_least"), ">="),
+    **dict.fromkeys(("lte", "le", "=<", "at_most"), "<="),
+    **dict.fromkeys(("bigger_than", "bigger"), "larger_than"),
+    **dict.fromkeys(("regex", "regexp", "match", "=~"), "matches"),
+    **dict.fromkeys(("includes", "has", "like"), "contains"),
+}
+
+
 def compile_test(field: Field, name: str, wanted: Value, now: datetime) -> Test:
     """A function of one value of `field`; ages are counted from `now`.
 
@@ -83,7 +97,8 @@ def check_operator(field: Field, name: str) -> None:
             f"{name} does not fit {field.name}, which is {field.kind.value};"
             f" use one of {', '.join(fitting)}"
         )
-    near = difflib.get_close_matches(name, ALL_OPERATORS, n=1)
+    word = _OTHER_WORDS.get(name.lower().replace(" ", "_"))
+    near = [word] if word else difflib.get_close_matches(name, ALL_OPERATORS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ALL_OPERATORS)}"
     raise ValueError(f"there is no operator {name}; {hint}")
 
@@ -225,9 +240,8 @@ def _state(wanted: Value) -> str:
     text = _text(wanted)
     if text not in STATES:
         near = difflib.get_close_matches(text, STATES, n=1)
-        raise ValueError(
-            f"there is no state {text}" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(STATES))}"
+        raise ValueError(f"there is no state {text}; {hint}")
     return _OLD_STATES.get(text, text)
 
 
@@ -235,9 +249,8 @@ def _weekday(wanted: Value) -> str:
     text = _text(wanted).lower()
     if text not in WEEKDAYS:
         near = difflib.get_close_matches(text, WEEKDAYS, n=1)
-        raise ValueError(
-            f"there is no weekday {text}" + (f"; did you mean {near[0]}?" if near else "")
-        )
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(WEEKDAYS)}"
+        raise ValueError(f"there is no weekday {text}; {hint}")
     return text
 
 

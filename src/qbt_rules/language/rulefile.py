@@ -27,6 +27,12 @@ CONTEXT_KEYS = ("context", "trigger")
 LEAF_KEYS = ("field", "operator", "value")
 ACTION_KEYS = ("type", "params")
 MOST_MISTAKES = 50
+_ELSEWHERE = {  # what is written one level too high, or into the wrong file
+    ("a rule file", "schedule"): "the schedule stands in config.yml",
+    **{("a rule", key): f"{key} stands below conditions, indented" for key in GATHERS},
+    ("a rule", "context"): "context stands below conditions, indented",
+    **{("an action", key): f"{key} stands in params: {{{key}: ...}}" for key in ("tag", "tags")},
+}
 
 
 class BadRules(Misused):
@@ -43,7 +49,15 @@ def load_rules(path: Path) -> RuleBook:
         BadYaml: It is no YAML that we accept.
         Misused: It cannot be read.
     """
-    return read_rules(load_yaml(path))
+    try:
+        return read_rules(load_yaml(path))
+    except Misused as why:
+        if not isinstance(why.__cause__, FileNotFoundError):
+            raise
+        raise Misused(
+            f"there is no rules file {path}",
+            hint="qbt-rules init writes one to begin with; --rules-file FILE names another",
+        ) from why
 
 
 def parse_rules(text: str, name: str = "rules.yml") -> RuleBook:
@@ -56,7 +70,7 @@ def read_rules(document: Document) -> RuleBook:
     reader = _Reader(document)
     book = reader.book()
     if reader.mistakes:
-        shown = reader.mistakes[:MOST_MISTAKES]
+        shown = [text for _, text in sorted(reader.mistakes)[:MOST_MISTAKES]]
         more = len(reader.mistakes) - len(shown)
         count = "a mistake" if len(reader.mistakes) == 1 else f"{len(reader.mistakes)} mistakes"
         raise BadRules(
@@ -70,7 +84,7 @@ def read_rules(document: Document) -> RuleBook:
 @dataclass
 class _Reader:
     document: Document
-    mistakes: list[str] = field(default_factory=list)
+    mistakes: list[tuple[tuple[int, int], str]] = field(default_factory=list)  # line, column; text
     warnings: list[str] = field(default_factory=list)
     refs: References = field(init=False)
 
@@ -79,7 +93,7 @@ class _Reader:
         self.refs = References({}, self.document)
         rules: list[Rule] = []
         if not isinstance(data, dict):
-            self._wrong((), "a rule file is a mapping with the list rules")
+            self._wrong((), "a rule file begins with `rules:`, and the list of rules is below it")
             return RuleBook(self.document.name, ())
         self._only(data, TOP_KEYS, (), "a rule file")
         try:
@@ -94,14 +108,15 @@ class _Reader:
             rule = self._rule(row, ("rules", index))
             if rule is not None:
                 rules.append(rule)
-        self._no_name_twice(rules)
+        paths = {self.document.place(at): at for at in [("rules", n) for n in range(len(rows))]}
+        self._no_name_twice(rules, paths)
         return RuleBook(self.document.name, tuple(rules), tuple(self.warnings))
 
-    def _no_name_twice(self, rules: Iterable[Rule]) -> None:
+    def _no_name_twice(self, rules: Iterable[Rule], paths: Mapping[str, KeyPath]) -> None:
         seen: dict[str, str] = {}
         for rule in rules:
             if rule.name in seen:
-                self.mistakes.append(f"{rule.place}: {rule.name!r} is also at {seen[rule.name]}")
+                self._wrong(paths[rule.place], f"{rule.name!r} is also at {seen[rule.name]}")
             seen.setdefault(rule.name, rule.place)
 
     def _rule(self, row: Any, path: KeyPath) -> Rule | None:
@@ -113,6 +128,10 @@ class _Reader:
         if not isinstance(name, str) or not name.strip():
             self._wrong(path, "a rule needs a name")
             name = ""
+        if "conditions" in row and row["conditions"] is None:
+            # Most often what was meant is indented too little, or commented out.
+            text = "conditions is empty; leave it out in a rule that fits every torrent"
+            self._wrong((*path, "conditions"), text)
         contexts, condition = self._conditions(row.get("conditions"), (*path, "conditions"))
         return Rule(
             name=name,
@@ -210,6 +229,9 @@ class _Reader:
     def _leaf(self, data: Mapping[str, Any], path: KeyPath) -> Leaf | None:
         self._only(data, LEAF_KEYS, path, "a condition")
         missing = [key for key in LEAF_KEYS if data.get(key) is None]
+        if data.get("operator") == "":  # `operator: >` is YAML's way to begin a folded text
+            self._wrong((*path, "operator"), "the operator is empty; write > and < in quotes")
+            return None
         if missing:
             self._wrong(path, f"a condition needs {' and '.join(missing)}")
             return None
@@ -251,7 +273,7 @@ class _Reader:
         if isinstance(row, str):
             row = {"type": row}
         if not isinstance(row, dict) or not isinstance(row.get("type"), str):
-            self._wrong(path, "an action is a mapping with type and params")
+            self._wrong(path, "an action is written {type: add_tag, params: {tag: new}}")
             return None
         self._only(row, ACTION_KEYS, path, "an action")
         given = row.get("params") or {}
@@ -285,7 +307,9 @@ class _Reader:
             if key not in keys:
                 near = difflib.get_close_matches(key, keys, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(keys)}"
+                hint = _ELSEWHERE.get((what, key), hint)
                 self._wrong((*path, key), f"{what} has no {key}; {hint}")
 
     def _wrong(self, path: KeyPath, text: str) -> None:
-        self.mistakes.append(f"{self.document.place(path)}: {text}")
+        at = self.document.position(path)
+        self.mistakes.append((at, f"{self.document.place(path)}: {text}"))

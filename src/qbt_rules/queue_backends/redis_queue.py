@@ -17,8 +17,10 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from qbt_rules.asked import waited_s
 from qbt_rules.model import (
     MOST_ATTEMPTS,
+    MOST_INTERRUPTIONS,
     Job,
     JobPage,
     JobStatus,
@@ -41,6 +43,7 @@ from qbt_rules.queue_manager import (
     checked_page,
     gave_up,
     lease_lost,
+    never_ended,
     no_such_job,
 )
 from seedkeep import clock
@@ -51,7 +54,7 @@ ANSWER_TIMEOUT_S = 5.0
 HEALTH_S = 3.0  # the same, of somebody who only wants to know whether it answers
 LEAVE_S = 1.5  # to connect, and for the answer, of somebody who has to end
 TRIES = 5  # after the first; 0.1 s to 1 s apart
-TRY_FOR_S = 5.0  # no try begins later than that after the first
+TRY_FOR_S = 5.0  # no try begins later than that after the first, or after the request
 _JOB_ID = re.compile(r"[0-9a-f-]{36}")  # other text may name another key of the queue's
 _NO_CHANGES = ("READONLY", "MISCONF", "NOREPLICAS")  # a replica; its disk is full; too few of them
 
@@ -182,8 +185,10 @@ class RedisQueue:
     def fail(self, job: Job, error: str) -> Job:
         return self._end(job, JobStatus.FAILED, "error", error_text(error))
 
-    def release(self, job: Job) -> Job:
-        answer = self._run("RELEASE", job.job_id, job.worker or "", job.attempts)
+    def release(self, job: Job, *, interrupted: bool = False) -> Job:
+        mine = (job.job_id, job.worker or "", job.attempts)
+        most = MOST_INTERRUPTIONS if interrupted else ""
+        answer = self._run("RELEASE", *mine, *_moment(), most, never_ended(MOST_INTERRUPTIONS))
         if not answer:
             raise lease_lost(job)
         return read_job(answer)
@@ -259,7 +264,7 @@ class _Tries(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        until = clock.monotonic() + TRY_FOR_S
+        until = clock.monotonic() + TRY_FOR_S - waited_s()
 
         def failed(error: Exception, *count: int) -> None:
             fail(error, *count)

@@ -46,6 +46,7 @@ def job_of(fields: Mapping[str, str]) -> Job:
         result=json.loads(fields["result"]) if "result" in fields else None,
         error=fields.get("error"),
         attempts=int(fields.get("attempts", 0)),
+        interruptions=int(fields.get("interruptions", 0)),
         requests=int(fields.get("requests", 1)),
         worker=fields.get("worker"),
     )

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 FIELDS = (
     *("id", "context", "hash", "status", "created_at", "started_at", "completed_at", "error"),
-    *("dry_run", "requests", "attempts", "worker"),
+    *("dry_run", "requests", "attempts", "interruptions", "worker"),
 )
 
 PRELUDE = """
@@ -219,14 +219,21 @@ for n = 9, #ARGV do rest[n - 8] = ARGV[n] end
 return {{done, take(rest)}}
 """
 
-# ARGV: id, worker, attempts
+# ARGV: id, worker, attempts, moment, score, most, why; most: "" when it was not under way
 RELEASE = """
 local id = ARGV[1]
 if not held(id, ARGV[2], ARGV[3], 'processing') then return '' end
 call('LREM', PROCESSING, 0, id)
-move(id, 'processing', 'pending')
 call('HINCRBY', job_key(id), 'attempts', -1)
-put_first(id)
+local most = tonumber(ARGV[6])
+if most and call('HINCRBY', job_key(id), 'interruptions', 1) >= most then
+  move(id, 'processing', 'failed')
+  call('HSET', job_key(id), 'completed_at', ARGV[4], 'error', ARGV[7])
+  call('ZADD', BY_END, ARGV[5], id)
+else
+  move(id, 'processing', 'pending')
+  put_first(id)
+end
 return whole(id)
 """
 

@@ -12,24 +12,26 @@ has slept longest loses to whoever comes by.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from qbt_rules.asked import waited_s
+from qbt_rules.queue_backends.sqlite_turn import LONGEST_S, Turn
+from seedkeep.errors import Locked
 from seedkeep.sqlite import Database, DatabaseError, open_database, transaction
 
 BUSY_TIMEOUT_S = 5.0  # from the request to `Locked`: who called waits no longer than that
 _LEAST_WAIT_S = 0.05  # for the lock, however long the turn took
 _UNTOUCHED = 0.9  # of that time: what was waited before is not worth a change
+_JUST_REFUSED_S = 1.0  # who is late, so soon after a refusal, asks once and does not wait
 _MOST_TOGETHER = 200
-_LOOK_S = 0.005
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -47,7 +49,7 @@ class Connections:
         self.path = path
         self._busy_timeout_s = busy_timeout_s
         self._file = _file_at(path)  # the one that all connections are to; None: not there yet
-        self._held = _Held()
+        self._held = self._none_held()
         _all.add(self)
 
     def is_there(self) -> bool:
@@ -80,7 +82,10 @@ class Connections:
             leads = not request.done
         if leads:
             self._lead(held, request.asked_at)
-        return request.answer()
+        try:
+            return request.answer()
+        except Locked as why:
+            raise self._held_up(held, why) from why
 
     def _lead(self, held: _Held, asked_at: float) -> None:
         """Do what waits, which begins with this thread's own; then the next one leads.
@@ -90,7 +95,7 @@ class Connections:
         group: list[_Request[Any, Any]] = []
         try:
             try:
-                with held.lock, self._turn():
+                with held.lock, self._turn(asked_at):
                     db = self._connection()
                     with self._patience(db, asked_at):
                         with held.mutex:
@@ -155,50 +160,60 @@ class Connections:
         Visible at once to everybody and safe from the end of a process.  A power cut may undo it,
         together with everything that came after it.
         """
-        asked_at = time.monotonic()
+        held, asked_at = self._held, time.monotonic()
         db = self._connection()
-        with self._held.lock, self._turn(), self._patience(db, asked_at), transaction(db):
-            return work(db)
+        try:
+            with (
+                held.lock,
+                self._turn(asked_at),
+                self._patience(db, asked_at),
+                transaction(db),
+            ):
+                return work(db)
+        except Locked as why:
+            raise self._held_up(held, why) from why
 
     def close(self) -> None:
         """Close this process's connections; no thread may be using one."""
-        held, self._held = self._held, _Held()
+        held, self._held = self._held, self._none_held()
         for db in list(held.opened):
             db.close()
-        if held.turn >= 0:
-            os.close(held.turn)
+        held.turn.close()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, asked_at: float) -> Iterator[None]:
         """Wait for the other processes.  Only for fairness: SQLite itself keeps the promise."""
-        held = self._held
+        turn = self._held.turn
+        left_s = self._left_s(asked_at) - _LEAST_WAIT_S
         try:
-            if held.turn < 0:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                held.turn = os.open(f"{self.path}-turn", flags, 0o600)
-            self._queue_up(held.turn)
-        except OSError:  # a filesystem without it, or no time for it
-            yield
-            return
+            is_ours = turn.take(min(LONGEST_S, left_s))
+        except OSError:  # a filesystem without it
+            is_ours = False
         try:
             yield
         finally:
-            fcntl.flock(held.turn, fcntl.LOCK_UN)
+            if is_ours:
+                with suppress(OSError):
+                    turn.leave()
 
-    def _queue_up(self, turn: int) -> None:
-        """Raises `BlockingIOError` when it takes longer than whoever is in a hurry may wait."""
-        if self._busy_timeout_s >= BUSY_TIMEOUT_S:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            return
-        deadline = time.monotonic() + self._busy_timeout_s
-        while True:
-            try:
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_LOOK_S)
+    def _left_s(self, asked_at: float) -> float:
+        return self._busy_timeout_s - (time.monotonic() - asked_at)
+
+    def _held_up(self, held: _Held, why: Locked) -> Locked:
+        """The same error, with who holds up all writers where that is known."""
+        held.refused_at = time.monotonic()
+        holder = held.turn.who_holds_up()
+        if not holder:
+            return Locked(
+                f"{self.path} is locked by another program",
+                detail=why.detail,
+                hint="end what keeps it open: a backup, an editor of databases",
+            )
+        return Locked(
+            f"{self.path} cannot be written: {holder}",
+            detail=why.detail,
+            hint="let that process go on (kill -CONT), or end it (kill -KILL)",
+        )
 
     @contextmanager
     def _patience(self, db: Database, asked_at: float) -> Iterator[None]:
@@ -206,11 +221,12 @@ class Connections:
 
         Else everybody who stood in line behind one that waited in vain would begin to wait anew.
         """
-        left_s = self._busy_timeout_s - (time.monotonic() - asked_at)
+        left_s = self._left_s(asked_at)
         if left_s > self._busy_timeout_s * _UNTOUCHED:
             yield
             return
-        _wait_at_most(db, max(_LEAST_WAIT_S, left_s))
+        just_refused = time.monotonic() - self._held.refused_at < _JUST_REFUSED_S
+        _wait_at_most(db, max(0.0 if just_refused else _LEAST_WAIT_S, left_s))
         try:
             yield
         finally:
@@ -218,7 +234,10 @@ class Connections:
 
     def after_fork(self) -> None:
         _inherited.append(self._held)
-        self._held = _Held()
+        self._held = self._none_held()
+
+    def _none_held(self) -> _Held:
+        return _Held(Turn(Path(f"{self.path}-turn")))
 
     def _connection(self) -> Database:
         held = self._held
@@ -243,7 +262,7 @@ class _Request(Generic[X, T]):
 
     def __init__(self, work: Callable[[Database, list[X]], list[T]], item: X) -> None:
         self.work, self.item = work, item
-        self.asked_at = time.monotonic()
+        self.asked_at = time.monotonic() - waited_s()
         self.done = False
         self._value: Any = None
         self._error: BaseException | None = None
@@ -273,7 +292,7 @@ class _Request(Generic[X, T]):
 
 
 class _Held:
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.local = threading.local()
         self.lock = threading.Lock()  # one writer in this process
         self.mutex = threading.Lock()  # of the two below
@@ -281,7 +300,8 @@ class _Held:
         self.led = False
         self.folder_synced = False
         self.opened: weakref.WeakSet[Database] = weakref.WeakSet()
-        self.turn = -1  # descriptor; a child opens its own, since a lock belongs to the opening
+        self.turn = turn  # a child has its own, since a lock belongs to the opening
+        self.refused_at = float("-inf")  # monotonic; when somebody last waited in vain
 
 
 def _wait_at_most(db: Database, seconds: float) -> None:

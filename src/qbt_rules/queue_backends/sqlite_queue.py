@@ -13,6 +13,7 @@ from typing import Any
 
 from qbt_rules.model import (
     MOST_ATTEMPTS,
+    MOST_INTERRUPTIONS,
     Job,
     JobPage,
     JobStatus,
@@ -39,6 +40,7 @@ from qbt_rules.queue_manager import (
     cannot_cancel,
     gave_up,
     lease_lost,
+    never_ended,
     no_such_job,
 )
 from seedkeep import clock
@@ -155,8 +157,8 @@ class SQLiteQueue:
     def fail(self, job: Job, error: str) -> Job:
         return self._end(job, JobStatus.FAILED, None, error_text(error))
 
-    def release(self, job: Job) -> Job:
-        return self._connections.write(lambda db: _release(db, job))
+    def release(self, job: Job, *, interrupted: bool = False) -> Job:
+        return self._connections.write(lambda db: _release(db, job, interrupted))
 
     def leave(self, worker_id: str) -> list[Job]:
         def work(db: Database) -> list[Job]:
@@ -261,15 +263,29 @@ def _end(db: Database, job: Job, to: JobStatus, result: str | None, error: str |
     return read_job(row)
 
 
-def _release(db: Database, job: Job) -> Job:
+def _release(db: Database, job: Job, interrupted: bool) -> Job:
+    given_up = interrupted and job.interruptions + 1 >= MOST_INTERRUPTIONS
     row = db.one(
-        "UPDATE jobs SET status = 'pending', started_at = NULL, attempts = attempts - 1"
-        " WHERE id = ? AND worker = ? AND attempts = ? AND status = 'processing' RETURNING *",
-        (job.job_id, job.worker, job.attempts),
+        "UPDATE jobs SET status = :status, started_at = iif(:given_up, started_at, NULL),"
+        " attempts = attempts - 1, interruptions = interruptions + :interrupted,"
+        " completed_at = iif(:given_up, :now, NULL), error = iif(:given_up, :error, NULL)"
+        " WHERE id = :id AND worker = :worker AND attempts = :attempts AND status = 'processing'"
+        " RETURNING *",
+        {
+            "status": (JobStatus.FAILED if given_up else JobStatus.PENDING).value,
+            "given_up": given_up,
+            "interrupted": interrupted,
+            "now": stored(clock.now()),
+            "error": never_ended(MOST_INTERRUPTIONS),
+            "id": job.job_id,
+            "worker": job.worker,
+            "attempts": job.attempts,
+        },
     )
     if row is None:
         raise lease_lost(job)
-    _put_first(db, job.job_id)
+    if not given_up:
+        _put_first(db, job.job_id)
     return read_job(row)
 
 

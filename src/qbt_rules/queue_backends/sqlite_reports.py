@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # All but the result, which a page leaves out: a hundred of them may be megabytes.
 LISTED = (
     "id, context, hash, status, created_at, started_at, completed_at, NULL AS result, error,"
-    " dry_run, requests, attempts, worker"
+    " dry_run, requests, attempts, interruptions, worker"
 )
 
 
@@ -36,6 +36,7 @@ def read_job(row: Row) -> Job:
         result=json.loads(row["result"]) if row["result"] else None,
         error=row["error"],
         attempts=row["attempts"],
+        interruptions=row["interruptions"],
         requests=row["requests"],
         worker=row["worker"],
     )

@@ -206,8 +206,24 @@ def test_keep_files_is_the_opposite_of_delete_files() -> None:
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("[]", "rules.yml", "a rule file is a mapping with the list rules"),
-        ("", "rules.yml", "a rule file is a mapping"),
+        ("[]", "rules.yml", "a rule file begins with `rules:`"),
+        ("", "rules.yml", "a rule file begins with `rules:`"),
+        ("schedule: []\nrules: []", "rules.yml:1:1", "the schedule stands in config.yml"),
+        ("rules: [{name: a, actions: [stop], all: []}]", "1:36", "all stands below conditions"),
+        (
+            "rules: [{name: a, actions: [stop], conditions: }]",
+            "1:36",
+            "conditions is empty; leave it out in a rule that fits every torrent",
+        ),
+        (
+            with_condition("{field: info.ratio, operator: '', value: 2}"),
+            "4:27",
+            "write > and < in quotes",
+        ),
+        (with_action("{type: pause_torrent}"), "4:9", "did you mean stop?"),
+        (with_action("{type: delet_torent}"), "4:9", "did you mean delete_torrent?"),
+        (with_action("{type: add_tag, tag: a}"), "4:25", "tag stands in params: {tag: ...}"),
+        (with_action("{add_tag: a}"), "4:9", "written {type: add_tag, params: {tag: new}}"),
         ("rules: {}", "rules.yml:1:1", "rules must be a list"),
         ("rule: []\nrules: []", "rules.yml:1:1", "a rule file has no rule; did you mean rules?"),
         ("rules: [a]", "rules.yml:1:9", "a rule is a mapping"),
@@ -240,7 +256,7 @@ def test_keep_files_is_the_opposite_of_delete_files() -> None:
         ),
         (with_action("{type: delet_torrent}"), "4:9", "did you mean delete_torrent?"),
         (with_action("{type: explode}"), "4:9", "there is no action explode"),
-        (with_action("[1]"), "4:10", "an action is a mapping"),
+        (with_action("[1]"), "4:10", "an action is written {type: add_tag"),
         (with_action("{type: add_tag}"), "4:9", "add_tag needs tags"),
         (with_action("{type: add_tag, params: []}"), "4:9", "add_tag needs tags"),
         (with_action("{type: add_tag, params: [a]}"), "4:25", "params must be a mapping"),
@@ -394,3 +410,33 @@ def test_whatever_is_in_the_file_the_answer_is_rules_or_mistakes(data: object) -
 
 def test_every_action_says_what_it_does() -> None:
     assert all(kind.does and kind.type == name for name, kind in ACTIONS.items())
+
+
+def test_mistakes_are_told_in_the_order_of_the_file() -> None:
+    text = """
+    rules:
+      - name: a
+        conditions: {field: info.ratio, operator: "=", value: 2}
+        actions: [explode]
+        enabled: 5
+      - name: a
+        nmae: b
+        actions: []
+    """
+    with pytest.raises(BadRules) as caught:
+        parse_rules(text)
+    lines = [int(line.split(":")[1]) for line in caught.value.detail.splitlines()]
+    assert lines == sorted(lines)
+    assert len(lines) == 6
+
+
+def test_a_rules_file_whose_folder_cannot_be_searched_is_no_bug(tmp_path: Path) -> None:
+    """As root everything can be; a name that is too long fails in the same way."""
+    with pytest.raises(Misused, match="cannot read"):
+        load_rules(tmp_path / ("x" * 300))
+
+
+def test_a_rules_file_that_is_not_there_is_told_with_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(Misused, match="there is no rules file") as caught:
+        load_rules(tmp_path / "rules.yml")
+    assert "qbt-rules init" in caught.value.hint
