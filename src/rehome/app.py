@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hashall import journal
 from hashall.catalog import Catalog, open_catalog
-from hashall.catalog.runs import RunRow, RunStatus, StepRow
+from hashall.catalog.runs import RunRow, RunStatus, StepRow, StepState
 from hashall.journal import Run
 from hashall.lock import exclusive
 from hashall.pathing import MountTable
@@ -26,13 +26,24 @@ from rehome.explain import Explanation
 from rehome.gather import Gatherer
 from rehome.interrupted import how_runs_ended
 from rehome.lanes import step_from
-from rehome.model import Direction, Plan, Step, TorrentMove, Verdict
-from rehome.outcome import Applied, Ended, Outcome, Watch, Wishes, asked_of, is_due, plan_of
+from rehome.model import Direction, FillPayload, Plan, Step, TorrentMove, Verdict
+from rehome.mounted import is_copy_there
+from rehome.outcome import (
+    ASKED_BACK,
+    Applied,
+    Ended,
+    Outcome,
+    Watch,
+    Wishes,
+    asked_of,
+    is_due,
+    plan_of,
+)
 from rehome.report import Report
 from rehome.runner import Runner
 from seedkeep import clock
 from seedkeep import settings_table as table
-from seedkeep.errors import Refused
+from seedkeep.errors import Refused, SeedError
 from seedkeep.settings import Settings
 from seedkeep.torrent_client import TorrentClient
 
@@ -45,11 +56,18 @@ class RunView:
     plan: Plan
     steps: tuple[tuple[StepRow, Step], ...]
     undone_by: int | None = None
+    left_behind: tuple[str, ...] = ()  # on a lost disk that the way back did without
 
     @property
-    def left_behind(self) -> tuple[str, ...]:
-        """What may be on a lost disk that the way back did without."""
-        return left_behind(self.row, self.plan)
+    def bytes_to_copy(self) -> int:
+        """What is left to be copied when it is resumed."""
+        return sum(
+            copy.seen.size
+            for row, step in self.steps
+            if isinstance(step, FillPayload) and row.state is not StepState.DONE
+            for copy in step.copies
+            if self.row.status is RunStatus.OPEN
+        )
 
 
 @dataclass
@@ -165,6 +183,7 @@ class App:
         runner = Runner(self, watch)
         with how_runs_ended(runner.lanes, "for what was rolled back, make a new plan"):
             with self._exclusive("rehome resume"):
+                self._ask_back(run_ids, asked=False)
                 ended = tuple(runner.resume(self._runs(run_ids)))
             self._rescan_as_asked(ended)
         return ended
@@ -179,7 +198,15 @@ class App:
     ) -> tuple[Ended, ...]:
         runner = Runner(self, watch)
         with how_runs_ended(runner.lanes, AGAIN), self._exclusive("rehome rollback"):
+            self._ask_back(run_ids, asked=True)
             return tuple(runner.rollback(self._runs(run_ids), copy_lost))
+
+    def _ask_back(self, run_ids: Iterable[int], *, asked: bool) -> None:
+        """Leave word with open runs, for whoever brings them to their end if this cannot."""
+        for run in self._runs(run_ids):
+            if run.row.status is RunStatus.OPEN and asked != (ASKED_BACK in run.row.note):
+                with suppress(SeedError):  # a full disk stops the journal, not the way back
+                    self.catalog.runs.note(run.run_id, ASKED_BACK if asked else "")
 
     def undo(
         self,
@@ -233,7 +260,9 @@ class App:
     def run(self, run_id: int) -> RunView:
         (run,) = self._runs([run_id])
         steps = tuple((row, step_from(row.step)) for row in run.steps())
-        return RunView(run.row, plan_of(run.row), steps, self.catalog.runs.undone_by(run_id))
+        row, plan = run.row, plan_of(run.row)
+        left = left_behind(row, plan, lambda: is_copy_there(self.places, plan))
+        return RunView(row, plan, steps, self.catalog.runs.undone_by(run_id), left)
 
     def _runs(self, run_ids: Iterable[int]) -> list[Run]:
         return [journal.find_run(self.catalog, run_id) for run_id in run_ids]

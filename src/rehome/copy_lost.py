@@ -7,7 +7,7 @@ the disk come back, it has everything that it had.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,7 +75,7 @@ def refuse_begun_anew(moves: Iterable[Relocate]) -> None:
     """Raises `InTheWay` for these, or `OSError`."""
     if found := begun_anew(moves):
         raise InTheWay(
-            "downloads were begun where the lost copy was",
+            "downloads were begun in the places of the copies",
             detail="\n".join(found[:10]),
             hint="stop these torrents in qBittorrent, and move the files away",
         )
@@ -118,19 +118,58 @@ def left_on_it(original: Plan) -> tuple[str, ...]:
     )
 
 
-def left_behind(row: RunRow, plan: Plan) -> tuple[str, ...]:
-    """What may be on the lost disk of a run that was rolled back without it; nothing of others."""
-    without = row.status is RunStatus.ROLLED_BACK and WITHOUT_COPY in row.note
-    return _left_of(plan) if without else ()
+def left_behind(row: RunRow, plan: Plan, is_back: Callable[[], bool]) -> tuple[str, ...]:
+    """What is on the lost disk of a run that was rolled back without it; nothing of others.
+
+    By looking when `is_back` says that the disk is there again; else what may be.
+    """
+    if row.status is not RunStatus.ROLLED_BACK or WITHOUT_COPY not in row.note:
+        return ()
+    try:
+        return _found_of(plan) if is_back() else _left_of(plan)
+    except OSError:
+        return _left_of(plan)
+
+
+def _found_of(plan: Plan) -> tuple[str, ...]:
+    first = tuple(
+        f"{_files(count)} that lay in {usual} before {_is(count)} in {now}; move them back first"
+        for usual, now, names in _put_aside(plan)
+        if (count := _lying(now, names))
+    )
+    if plan.direction is Direction.UNDO:
+        hidden = sorted({step.dst_root for step in _of(Hide, plan) if lies_at(step.dst_root)})
+        return (*first, *(f"its copies are in {path}" for path in hidden))
+    adopted = {f"{step.src_root}/{name}" for step in _of(Adopt, plan) for name in step.names}
+    placed = {
+        root: _lying(root, [name for name in names if f"{root}/{name}" not in adopted])
+        for root, names in sorted((step.dst_root, step.names) for step in _of(Place, plan))
+    }
+    staged = (f"copies are in {plan.staging}; nobody uses them",) if lies_at(plan.staging) else ()
+    copies = tuple(
+        f"{_files(count)} of its copies {_is(count)} in place below {root}; nobody uses them"
+        for root, count in placed.items()
+        if count
+    )
+    return (*first, *staged, *copies)
+
+
+def _put_aside(plan: Plan) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Where files of the disk lay before the run, where they may be now, and their names."""
+    aside = [(step.src_root, step.dst_root, step.names) for step in _of(Adopt, plan)]
+    return aside + [(step.dst_root, step.src_root, step.names) for step in _of(Reveal, plan)]
+
+
+def _lying(root: str, names: Iterable[str]) -> int:
+    return sum(lies_at(f"{root}/{name}") for name in names)
 
 
 def _left_of(plan: Plan) -> tuple[str, ...]:
     back = "if that disk comes back: "
-    aside = [(step.src_root, step.dst_root, len(step.names)) for step in _of(Adopt, plan)]
-    aside += [(step.dst_root, step.src_root, len(step.names)) for step in _of(Reveal, plan)]
     first = tuple(
-        f"{back}{_files(count)} that lay in {usual} before may be in {now}; move them back first"
-        for usual, now, count in aside
+        f"{back}{_files(len(names))} that lay in {usual} before may be in {now};"
+        " move them back first"
+        for usual, now, names in _put_aside(plan)
     )
     if plan.direction is Direction.UNDO:
         hidden = sorted({step.dst_root for step in _of(Hide, plan)})
@@ -145,3 +184,7 @@ def _of(kind: type[AnyMove], plan: Plan) -> list[AnyMove]:
 
 def _files(count: int) -> str:
     return f"{count} file{'s' if count != 1 else ''}"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -117,6 +117,8 @@ def _take_back(lanes: Sequence[Lane], world: World, told: Told) -> None:
     recovery.recover(lanes, world, told)
     for lane in lanes:
         why = lane.failure
+        if isinstance(lane.error, NotAsBefore) and isinstance(why, OSError | SeedError):
+            lane.error.detail = f"it went back because: {why}\n{lane.error.detail}"
         if lane.error is not None or why is None:
             continue
         if isinstance(why, Unproved):

@@ -118,6 +118,10 @@ def step_from(data: dict[str, object]) -> Step:
     return from_json(STEP_KINDS[str(data["step"])], data)
 
 
+def step_of(row: StepRow) -> Step:
+    return step_from(row.step)
+
+
 def run_ahead(queue: list[Act]) -> list[Act]:
     """Take what a lane does next from the front of its queue: one act, or all that are merged."""
     first, count = queue[0], 1

@@ -49,6 +49,15 @@ def require_mounts(
     _require(places, kept, if_kept_lost)
 
 
+def is_copy_there(places: Places, plan: Plan) -> bool:
+    """Whether the filesystem of a plan's copy is mounted where it was, and answers."""
+    copy, _ = _sides(plan)
+    try:
+        return all(_is_on(places, path, copy.devices) for path in copy.paths)
+    except OSError:
+        return False
+
+
 def require_source_lost(places: Places, plan: Plan) -> None:
     """Raises `Refused` while the filesystem with what a run has hidden is mounted."""
     _require_absence(places, _sources(plan), _leave_out("--source-lost"))

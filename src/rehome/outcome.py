@@ -21,6 +21,9 @@ from seedkeep import clock
 from seedkeep.console import SystemFailure
 from seedkeep.errors import Refused, SeedError, Unreachable
 
+# The note of an open run that a person wants back: it stays when the way back fails at once.
+ASKED_BACK = "rehome rollback was asked for"
+
 
 @dataclass(frozen=True)
 class Applied:

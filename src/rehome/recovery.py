@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from hashall import fsops
-from hashall.catalog.runs import RunStatus, StepRow, StepState
+from hashall.catalog.runs import RunStatus, StepState
 from hashall.journal import Run
 from hashall.presence import lies_at
-from rehome.copy_lost import proofs_of_absence, refuse_begun_anew
 from rehome.lanes import (
     Act,
     Lane,
@@ -22,21 +18,17 @@ from rehome.lanes import (
     one_by_one,
     run_ahead,
     step_from,
+    step_of,
     write_down,
 )
+from rehome.mending import make_ready, without
 from rehome.model import (
-    Direction,
     Hide,
     MakeStaging,
-    Nothing,
-    Place,
-    ProveAway,
     Recheck,
     Relocate,
     SetCategory,
     SetManagement,
-    StartTorrents,
-    Step,
     StopTorrents,
 )
 from rehome.world import World, remove_if_empty
@@ -128,7 +120,7 @@ def _judge_again(lane: Lane) -> None:
     noted = [row for row in rows if row.error.startswith(LEFT_ALONE)]
     left = "".join(row.error for row in noted)
     theirs = (SetManagement, SetCategory)
-    skipped = [r for r in rows if isinstance(s := _step_of(r), theirs) and s.torrent_id in left]
+    skipped = [r for r in rows if isinstance(s := step_of(r), theirs) and s.torrent_id in left]
     try:
         for row in (*skipped, *noted):  # while the note stands, a try that is killed is repeated
             lane.run.intend(row.seq)
@@ -140,7 +132,8 @@ def _undo(lanes: Sequence[Lane], world: World, told: Told, *, down_to: int) -> N
     """Go back in step; `lane.error` is set where something could not be undone."""
     for lane, why in _away(lanes).items():
         lane.error = _still_open(lane, [why])
-    _prepare_client([lane for lane in lanes if lane.error is None], world)
+    for lane, reason in make_ready([lane for lane in lanes if lane.error is None], world):
+        lane.error = _still_open(lane, [str(reason)])
     queues = [_queue(lane, down_to) for lane in lanes if lane.error is None]
     while acts := _next(queues):
         _undo_together(acts, world, told)
@@ -226,7 +219,7 @@ def _undo_all(world: World, acts: Sequence[Act]) -> None:
             act.lane.gone |= hurt
             act.lane.lame = lame
     world.undo_together(
-        [_without(act.step.inverse(), act.lane.gone | act.lane.lame) for act in acts]
+        [without(act.step.inverse(), act.lane.gone | act.lane.lame) for act in acts]
     )
 
 
@@ -245,7 +238,7 @@ def _look_for(lane: Lane) -> tuple[str, ...]:
 def _missing(lane: Lane) -> tuple[str, ...]:
     """Source files that are neither in their place nor hidden any more; somebody removed them."""
     begun = [row for row in lane.run.steps() if row.state is not StepState.PLANNED]
-    steps = [step for step in map(_step_of, begun) if not lane.is_lost(step)]
+    steps = [step for step in map(step_of, begun) if not lane.is_lost(step)]
     hides = [step for step in steps if isinstance(step, Hide)]
     return tuple(
         f"{hide.src_root}/{name}"
@@ -261,7 +254,7 @@ def _hurt(run: Run) -> tuple[frozenset[str], frozenset[str]]:
     First those that the run had hidden, then those that were missing before it began, as they may
     be when a copy that was lost is taken back.
     """
-    steps = [_step_of(row) for row in run.steps()]
+    steps = [step_of(row) for row in run.steps()]
     hidden = {f"{h.src_root}/{name}" for h in steps if isinstance(h, Hide) for name in h.names}
     hurt: set[str] = set()
     lame: set[str] = set()
@@ -272,10 +265,6 @@ def _hurt(run: Run) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(hurt), frozenset(lame)
 
 
-def _step_of(row: StepRow) -> Step:
-    return step_from(row.step)
-
-
 def _still_open(lane: Lane, stuck: Sequence[str]) -> RollbackFailed:
     number = lane.run.run_id
     return RollbackFailed(
@@ -284,113 +273,3 @@ def _still_open(lane: Lane, stuck: Sequence[str]) -> RollbackFailed:
         hint=f"remove the cause, then: rehome rollback {number}"
         f"  (or go forward: rehome resume {number})",
     )
-
-
-def _prepare_client(lanes: Sequence[Lane], world: World) -> None:
-    """Mend what the client has lost, and find the torrents that are not to be touched any more.
-
-    Those are the ones that somebody removed from the client or moved elsewhere meanwhile.  A run
-    that asked nothing of the client yet needs none; it may even be down.
-    """
-    asked = [lane for lane in lanes if any(isinstance(s, StopTorrents) for s in _begun(lane.run))]
-    failed = attempt(asked, partial(_mend, world), lambda lane: _places(lane.run))
-    for lane, why in failed:
-        lane.error = _still_open(lane, [str(why)])
-
-
-def _begun(run: Run) -> list[Step]:
-    return [step_from(row.step) for row in run.begun_steps()]
-
-
-def _places(run: Run) -> dict[str, tuple[str, ...]]:
-    """The save paths that each torrent can have through this run.
-
-    The new one only while its relocation has begun: otherwise nothing of ours will lie there.
-    """
-    moves = [step for step in map(_step_of, run.steps()) if isinstance(step, Relocate)]
-    begun = {step for step in _begun(run) if isinstance(step, Relocate)}
-    both = {m.torrent_id: (m.client_from, m.client_to) for m in moves}
-    return both | {m.torrent_id: (m.client_from,) for m in moves if m not in begun}
-
-
-def _mend(world: World, lanes: Sequence[Lane]) -> None:
-    places = {key: paths for lane in lanes for key, paths in _places(lane.run).items()}
-    lost = world.switch.not_ours(places)
-    moving: list[Lane] = []
-    for lane in lanes:
-        lane.gone |= lost & _places(lane.run).keys()
-        begun = _begun(lane.run)
-        if any(isinstance(step, Relocate) for step in begun):
-            hides = [step for step in begun if isinstance(step, Hide)]
-            _hide_again(world, [step for step in hides if not lane.is_lost(step)])
-            if _went_to_lost(lane):
-                refuse_begun_anew(step for step in begun if isinstance(step, Relocate))
-            for proof in _proofs(lane, begun):
-                world.perform(proof)
-            moving.append(lane)
-    _heal(moving, world)
-
-
-def _proofs(lane: Lane, begun: Iterable[Step]) -> list[ProveAway]:
-    """That the client sees nothing of a disk that is given up, before it is told to go back."""
-    if not lane.copy_lost:
-        return []
-    planned = [step for step in map(_step_of, lane.run.steps()) if isinstance(step, ProveAway)]
-    forward = _went_to_lost(lane)
-    moves = (step if forward else step.inverse() for step in begun)
-    return planned or proofs_of_absence(moves, lane.run.row.plan_id)
-
-
-def _went_to_lost(lane: Lane) -> bool:
-    """Whether the place that the client was told is on a disk that is given up."""
-    return lane.copy_lost and lane.run.row.kind != Direction.UNDO.value
-
-
-def _hide_again(world: World, hides: Sequence[Hide]) -> None:
-    """Files that somebody put back by hand would be in the way of the client's going back."""
-    for hide in hides:
-        for name in hide.names:
-            if lies_at(Path(hide.src_root) / name):
-                with suppress(fsops.LostFile):
-                    world.perform(replace(hide, names=(name,)))
-
-
-def _without(step: Step, gone: frozenset[str]) -> Step:
-    """The step for those torrents that still are in the client; the files go back all the same."""
-    match step:
-        case StopTorrents(torrents) | StartTorrents(torrents):
-            return type(step)(tuple(was for was in torrents if was.torrent_id not in gone))
-        case SetManagement() | SetCategory() | Relocate() if step.torrent_id in gone:
-            return Nothing()
-    return step
-
-
-def _heal(lanes: Sequence[Lane], world: World) -> None:
-    """Before going back: a client that was killed too may have lost torrents on the new side.
-
-    It finds them when the staged view is in its place; the undo that follows takes it away again.
-    """
-    places: dict[str, str] = {}
-    for lane in lanes:
-        if _went_to_lost(lane):
-            continue  # nobody will ever find files there
-        for step in _begun(lane.run):
-            if isinstance(step, Relocate) and step.torrent_id not in lane.gone:
-                places[step.torrent_id] = step.client_to
-
-    def show_files(torrents: frozenset[str]) -> None:
-        for lane in lanes:
-            if not torrents.isdisjoint(_places(lane.run)):
-                _show_view(lane.run, world)
-
-    if places:
-        world.switch.heal(places, show_files)
-
-
-def _show_view(run: Run, world: World) -> None:
-    for row in run.steps():
-        step = step_from(row.step)
-        if isinstance(step, Place) and row.state is not StepState.DONE:
-            run.intend(row.seq)
-            world.perform(step)
-            run.done(row.seq)

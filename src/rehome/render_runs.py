@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -295,10 +295,16 @@ def _took(began: str | None, ended: str | None, before: str = "") -> str:
 
 
 @contextmanager
-def watching(plans: Sequence[Plan], as_json: bool) -> Iterator[Watch]:
-    """Say each step of a single group; of several, each group. Show how far copying is."""
+def watching(
+    plans: Sequence[Plan], as_json: bool, left: Mapping[str, int] | None = None
+) -> Iterator[Watch]:
+    """Say each step of a single group; of several, each group. Show how far copying is.
+
+    `left`: bytes still to be copied, by what was asked for; None: as the plans say.
+    """
     alone = len(plans) <= 1
-    to_copy = {plan.asked_for: plan.bytes_to_copy for plan in plans}  # what the total is made of
+    planned = {plan.asked_for: plan.bytes_to_copy for plan in plans}
+    to_copy = dict(planned if left is None else left)  # what the total is made of
     total = sum(to_copy.values()) or None
     with Progress("copying", total=total, unit="bytes", rate=True, as_json=as_json) as progress:
         begun: list[Plan] = []

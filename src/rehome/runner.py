@@ -23,7 +23,7 @@ from rehome.gather import Gatherer
 from rehome.lanes import MOST_TOGETHER, Lane, chunks, first_bundle
 from rehome.look import Look
 from rehome.model import Direction, Plan, Recheck, Verdict
-from rehome.mounted import require_mounts, require_source_lost
+from rehome.mounted import is_copy_there, require_mounts, require_source_lost
 from rehome.newcomers import refuse_newcomers
 from rehome.outcome import (
     Applied,
@@ -340,7 +340,8 @@ class Runner:
 
     def _taken_back(self, run: Run, error: SeedError | None) -> Ended:
         row, plan = run.row, plan_of(run.row)
-        return Ended(plan, run.run_id, None, error, left_behind(row, plan))
+        left = left_behind(row, plan, lambda: is_copy_there(self.ground.places, plan))
+        return Ended(plan, run.run_id, None, error, left)
 
     # -- taking back what is committed
 

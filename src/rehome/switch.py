@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hashall.presence import lies_at
+from hashall.qbittorrent import INCOMPLETE_SUFFIX
 from rehome.model import (
     CheckFiles,
     ProveAway,
@@ -138,6 +139,13 @@ class ClientSwitch:
             or not any(same_path(found[torrent_id].save_path, path) for path in paths)
         )
 
+    def at(self, places: Mapping[str, str]) -> frozenset[str]:
+        """Torrents (id → a place) that the client shows at their place."""
+        shown = self.client.torrents(places)
+        return frozenset(
+            t.torrent_id for t in shown if same_path(t.save_path, places[t.torrent_id])
+        )
+
     def heal(self, places: Mapping[str, str], show_files: Callable[[frozenset[str]], None]) -> None:
         """Mend torrents that a restarted client has lost at their new place (id → its path).
 
@@ -242,17 +250,19 @@ class ClientSwitch:
         """
         wanted = {step.torrent_id: step for step in steps}
         self.rest(list(wanted))
-        moving = [
-            wanted[torrent.torrent_id]
-            for torrent in self.client.torrents(wanted)
-            if not same_path(torrent.save_path, wanted[torrent.torrent_id].client_to)
-        ]
-        for step in moving:
-            for root in (step.from_root, step.to_root):
-                self._refuse_files_at(Path(root), step)
-        self.client.set_locations({step.torrent_id: step.client_to for step in moving})
+        moving: dict[str, str] = {}
+        for torrent in self.client.torrents(wanted):
+            step = wanted[torrent.torrent_id]
+            if same_path(torrent.save_path, step.client_to):
+                continue
+            for root in (Path(step.from_root), Path(step.to_root)):
+                _refuse_files_at(root, step)
+                if torrent.progress < 1:
+                    _refuse_downloads_at(root, step)
+            moving[step.torrent_id] = step.client_to
+        self.client.set_locations(moving)
 
-    def await_places(self, places: Mapping[str, str]) -> None:
+    def await_places(self, places: Mapping[str, str], *, quiet: int = 0) -> None:
         """Wait until each torrent (id → the client's path) is at its place and at rest.
 
         Trustworthy as soon as it is not "moving": a fall-back can only come when files lay at the
@@ -262,18 +272,8 @@ class ClientSwitch:
             list(places),
             lambda t: not t.state.is_busy and same_path(t.save_path, places[t.torrent_id]),
             "show every torrent at its new place",
-            quiet=0,
+            quiet=quiet,
         )
-
-    def _refuse_files_at(self, root: Path, step: Relocate) -> None:
-        for name in step.names:
-            if lies_at(root / name):
-                found = InTheWay(
-                    f"{root / name} appeared while its torrent was being relocated",
-                    hint="see what put it there; the run can be rolled back",
-                )
-                found.torrents = frozenset({step.torrent_id})
-                raise found
 
     def check(self, step: CheckFiles) -> None:
         """Look on the disk for every file and its size."""
@@ -330,6 +330,30 @@ class ClientSwitch:
             )
             stopped.torrents = frozenset(t.torrent_id for t in wanting)
             raise stopped
+
+
+def _refuse_files_at(root: Path, step: Relocate) -> None:
+    for name in step.names:
+        if lies_at(root / name):
+            found = InTheWay(
+                f"{root / name} appeared while its torrent was being relocated",
+                hint="see what put it there; the run can be rolled back",
+            )
+            found.torrents = frozenset({step.torrent_id})
+            raise found
+
+
+def _refuse_downloads_at(root: Path, step: Relocate) -> None:
+    """The client takes along what it has begun, to beside the whole files, and counts on it."""
+    for name in step.names:
+        begun = root / f"{name}{INCOMPLETE_SUFFIX}"
+        if lies_at(begun):
+            found = InTheWay(
+                f"qBittorrent has begun to download {begun} anew",
+                hint="stop that torrent in qBittorrent, and move the file away",
+            )
+            found.torrents = frozenset({step.torrent_id})
+            raise found
 
 
 def _is(torrent: Torrent, running: Running) -> bool:

@@ -12,6 +12,8 @@ from hashall.journal import Run
 from hashall.presence import lies_at, why_unseen
 from hashall.qbittorrent import stamp_at
 from rehome.copy_lost import WITHOUT_COPY, begun_anew, lying_there, missing_folders, placed_paths
+from rehome.emptied import refuse_emptied
+from rehome.gather_lookalikes import Lookalikes
 from rehome.look import Look
 from rehome.model import Direction, Fingerprint, Hide, Plan, Relocate, Running, TorrentMove
 from rehome.outcome import asked_of, plan_of
@@ -86,6 +88,8 @@ def look_for_undo(look: Look, run: Run, original: Plan, *, copy_lost: bool = Fal
     _require_source(original)
     ours = [move.torrent_id for move in original.torrents]
     found = {key: look.inventory[key] for key in ours if key in look.inventory}
+    if not found:
+        refuse_emptied(look.inventory.keys(), look.instances.keys(), ours)
     moved = [
         f"{move.torrent_id} is at {found[move.torrent_id].save_path}"
         for move in original.torrents
@@ -173,16 +177,37 @@ def _refuse_others(look: Look, original: Plan, placed: Iterable[str]) -> None:
     """What the run placed is taken away: nobody else may seed it, or have come to the group."""
     ours = {move.torrent_id for move in original.torrents}
     others = {user for path in placed for user in look.users_of(Path(path))}
-    payloads = {i.payload_id for key, i in look.instances.items() if key in ours} - {None}
+    payloads = {i.proved for key, i in look.instances.items() if key in ours} - {None}
     if placed:
-        siblings = {key for key, i in look.instances.items() if i.payload_id in payloads}
+        siblings = {key for key, i in look.instances.items() if i.proved in payloads}
         others |= siblings & look.inventory.keys()
-    if others := others - ours:
+    named = [f"{key} ({look.inventory[key].name})" for key in sorted(others - ours)]
+    named += [f"{key} ({look.instances[key].name})" for key in _users_elsewhere(look, placed)]
+    if named:
         raise CannotUndo(
             "other torrents seed what the run placed",
-            detail="\n".join(f"{key} ({look.inventory[key].name})" for key in sorted(others)),
+            detail="\n".join(named),
             hint="remove them first, or plan a move in the other direction instead",
         )
+    present = sorted(ours & look.inventory.keys())
+    if placed and (unseen := Lookalikes(look).unseen_like(present)):
+        raise CannotUndo(
+            "other torrents may seed what the run placed, and cannot be seen",
+            detail="\n".join(unseen),
+            hint="do what is said of each; nothing was changed",
+        )
+
+
+def _users_elsewhere(look: Look, placed: Iterable[str]) -> list[str]:
+    """Torrents of other clients that had a file of these at their last sync, by key."""
+    found: set[str] = set()
+    for path in placed:
+        place, stamp = look.places.find(path).place, stamp_at(path)
+        if stamp is not None:
+            found.update(
+                look.catalog.link_groups.torrents_of(place.device_id, stamp.inode, [place.relpath])
+            )
+    return sorted(key for key in found & look.instances.keys() if "@" in key)
 
 
 def _refuse_symlinks(

@@ -38,8 +38,9 @@ def broken_by_undo(
         for link, place in sorted(roots.leading_to(places).items())
         if place in fresh or not _is_older(link, began)
     ]
-    _, torrents = Strangers(look).of([move.torrent_id for move in original.torrents], files)
-    return (*links, *(f"torrent {name}" for name in torrents))
+    strangers = Strangers(look)
+    users = strangers.of([move.torrent_id for move in original.torrents], files)
+    return (*links, *(f"torrent {name}" for name in strangers.named(users.by_symlink)))
 
 
 def _made(original: Plan) -> Collection[str]:

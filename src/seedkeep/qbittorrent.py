@@ -75,10 +75,16 @@ class QBittorrentClient(WholeClient, LabelledClient, DetailsOfTorrents, ManagedT
 
     def torrents(self, ids: Collection[str] | None = None) -> list[Torrent]:
         if ids is None:
+            self._was_loading()
             return self._info()
+        wanted = sorted(checked_ids(ids))
+        found = self._some(wanted)
+        return self._some(wanted) if len(found) < len(wanted) and self._was_loading() else found
+
+    def _some(self, ids: Sequence[str]) -> list[Torrent]:
         return [
             torrent
-            for some in in_chunks(sorted(checked_ids(ids)), IDS_PER_CALL)
+            for some in in_chunks(ids, IDS_PER_CALL)
             for torrent in self._info(torrent_hashes=some)
         ]
 

@@ -13,6 +13,7 @@ from seedkeep.qbittorrent_arguments import checked_ids, in_chunks
 from seedkeep.qbittorrent_bulk import PATIENCE, Address, files_of, read_files
 from seedkeep.qbittorrent_errors import explained
 from seedkeep.qbittorrent_inventory import TextInventory
+from seedkeep.qbittorrent_loading import LoadingClient
 from seedkeep.qbittorrent_reader import read_lists
 from seedkeep.qbittorrent_rows import Row, rows_of
 from seedkeep.torrent_client import (
@@ -28,7 +29,7 @@ FILES_IN_INFO = (2, 11, 8)  # torrents/info?includeFiles
 IDS_WITH_FILES = 200  # torrents of one answer that has their files as well
 
 
-class WholeClient:
+class WholeClient(LoadingClient):
     """Needs `_api`, `_host`, `_call`, `version` and `files` of the class that it is a part of."""
 
     _api: Any
@@ -53,6 +54,7 @@ class WholeClient:
             raise explained(why, self._host) from why
 
     def inventory(self) -> TextInventory:
+        self._was_loading()
         answer = self._read(
             self._api._post_cast,
             _name=APINames.Torrents,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.rehome_program import Program
-from tests.support.relocating import SimulatedLab, killed_in
+from tests.support.relocating import Killed, SimulatedLab, killed_in
 
 from hashall import fsops
-from rehome import render_runs
+from rehome import recovery, render_runs
+from rehome.model import BuildView, FillPayload, Step
+from rehome.world import World
 from seedkeep.progress import Progress
 
 
@@ -193,6 +197,54 @@ def test_progress_does_not_wait_for_a_group_that_was_refused(
 
 
 # -- ending runs
+
+
+@pytest.fixture
+def begun_with(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Bytes that the progress is measured against at its beginning."""
+    said: list[int | None] = []
+
+    class Told(Progress):
+        def __enter__(self) -> Progress:
+            said.append(self.total)
+            return super().__enter__()
+
+    monkeypatch.setattr(render_runs, "Progress", Told)
+    return said
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [("resume", FillPayload, 90_000), ("resume", BuildView, None), ("rollback", BuildView, None)],
+)
+def test_progress_of_an_ending_is_measured_against_what_is_left_to_copy(
+    rehome: Program,
+    plan: Path,
+    begun_with: list[int | None],
+    ending: tuple[str, type[Step], int | None],
+) -> None:
+    how, kind, left = ending
+    with killed_at(kind):
+        rehome("apply", plan, "--force")
+    begun_with.clear()
+    assert rehome(how, "--all") == 0
+    assert begun_with == [left]
+
+
+@contextmanager
+def killed_at(kind: type[Step]) -> Iterator[None]:
+    """The process ends when it is about to do the first step of `kind`."""
+
+    def perform(self: World, steps: Sequence[Step]) -> None:
+        if isinstance(steps[0], kind):
+            raise Killed
+        true(self, steps)
+
+    true = World.perform_together
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(World, "perform_together", perform)
+        patch.setattr(recovery, "recover", lambda *_: None)
+        yield
 
 
 def interrupted(rehome: Program, plan: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,20 +17,27 @@ from tests.rehome.test_copy_lost import (
     without_pool,
 )
 from tests.support.filesystems import bind, run
+from tests.support.qbt import VERSIONS, settle
 from tests.support.relocating import (
     A_DAY,
+    NO_WAIT,
+    REFRESH_S,
     Family,
+    Killed,
     SimulatedLab,
     changes,
     killed_in,
     seed_family,
+    simulated_lab,
 )
 
 from hashall.catalog.runs import RunStatus
+from rehome import recovery
 from rehome.executor import NotAsBefore, RollbackFailed
-from rehome.model import Adopt, Hide, Plan, Relocate
+from rehome.model import Adopt, AwaitPlaces, CheckFiles, Hide, Place, Plan, Relocate, Step
+from rehome.outcome import Watch
 from rehome.undo_facts import CannotUndo
-from seedkeep.errors import Refused
+from seedkeep.errors import Refused, SeedError
 
 pytestmark = pytest.mark.root
 
@@ -59,6 +68,16 @@ def told_of(lab: SimulatedLab, plan: Plan) -> list[str]:
     ]
 
 
+def found_of(lab: SimulatedLab, plan: Plan) -> list[str]:
+    """The same when the disk is back."""
+    (adopt,) = (step for step in plan.steps if isinstance(step, Adopt))
+    return [
+        f"1 file that lay in {lab.pool_seeding} before is in {adopt.dst_root};"
+        " move them back first",
+        f"copies are in {plan.staging}; nobody uses them",
+    ]
+
+
 # -- what may be left
 
 
@@ -84,15 +103,39 @@ def test_it_is_in_the_json_also_when_not_everything_is_as_before(
     assert error["detail"].splitlines()[-2:] == told_of(lab, interrupted)
 
 
-def test_the_history_tells_months_later_what_may_be_left(
+def test_the_history_tells_months_later_what_may_be_left_and_what_is(
     lab: SimulatedLab, interrupted: Plan
 ) -> None:
     with pool_dead(lab):
         rollback(lab)
+        assert left_by_runs_show(lab) == told_of(lab, interrupted)
+    assert left_by_runs_show(lab) == found_of(lab, interrupted)
+    shutil.rmtree(interrupted.staging)
+    assert left_by_runs_show(lab) == []
+
+
+def left_by_runs_show(lab: SimulatedLab) -> list[str]:
     shown = lab.run("rehome", "runs", "show", "1").stdout.splitlines()
-    assert [line[9:] for line in shown if line.startswith("left ")] == told_of(lab, interrupted)
-    shown_json = json.loads(lab.run("rehome", "runs", "show", "1", "--json").stdout)
-    assert shown_json["run"]["left_behind"] == told_of(lab, interrupted)
+    left = [line[9:] for line in shown if line.startswith("left ")]
+    as_json = json.loads(lab.run("rehome", "runs", "show", "1", "--json").stdout)
+    assert as_json["run"]["left_behind"] == left
+    return left
+
+
+def test_copies_that_were_in_their_places_are_told_with_their_number_when_the_disk_is_back(
+    lab: SimulatedLab, family: Family
+) -> None:
+    plan = lab.plan(family.plain)
+    with killed_in(number_of(plan, CheckFiles), afterwards=True):
+        lab.apply(plan, A_DAY)
+    with pool_dead(lab):
+        rollback(lab)
+    places = [line for line in left_by_runs_show(lab) if "in place below" in line]
+    assert [line.partition(" below ")[2] for line in places] == [
+        f"{root}; nobody uses them"
+        for root in sorted(step.dst_root for step in plan.steps if isinstance(step, Place))
+    ]
+    assert "2 files of its copies are in place below" in places[0]
 
 
 def test_what_lay_on_the_disk_before_is_told_also_when_an_undo_had_hidden_it(
@@ -110,9 +153,8 @@ def test_what_lay_on_the_disk_before_is_told_also_when_an_undo_had_hidden_it(
     hidden = sorted(step.dst_root for _, step in view.steps if isinstance(step, Hide))
     assert (Path(hidden[0]) / adopt.names[0]).exists()
     assert view.left_behind == (
-        f"if that disk comes back: 1 file that lay in {lab.pool_seeding} before may be in"
-        f" {hidden[0]}; move them back first",
-        *(f"if that disk comes back, its copies may be in {path}" for path in hidden),
+        f"1 file that lay in {lab.pool_seeding} before is in {hidden[0]}; move them back first",
+        *(f"its copies are in {path}" for path in hidden),
     )
 
 
@@ -228,3 +270,59 @@ def test_promise_3_one_that_was_begun_on_the_pool_itself_does_not_go_along_eithe
     assert why.value.detail == str(begun)
     begun.unlink()
     undo(lab, copy_lost=False)
+
+
+def undo_killed_before(lab: SimulatedLab, kind: type[Step]) -> None:
+    """The process ends when it has written down that it begins a step of `kind`."""
+
+    def told(step: Step, _what: str) -> None:
+        if isinstance(step, kind):
+            raise Killed
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        lab.app() as app,
+        suppress(Killed),
+    ):
+        patch.setattr(recovery, "recover", lambda *_: None)
+        app.undo(1, NO_WAIT, "a test", Watch(told), copy_lost=True)
+
+
+def test_promise_3_a_resume_looks_for_downloads_that_were_begun_since_it_was_interrupted(
+    lab: SimulatedLab, family: Family
+) -> None:
+    """They would be taken along to beside the whole source, which then seems not to be whole."""
+    before = lab.seen()
+    lab.apply(lab.plan(family.plain), A_DAY)
+    with pool_dead(lab, restarted=True):
+        undo_killed_before(lab, Relocate)
+        begun = begin_download(lab)
+        with lab.app() as app, pytest.raises(SeedError) as why:
+            app.resume(2, Watch())
+        assert f"has begun to download {begun} anew" in str(why.value)
+        assert begun.read_bytes() == b"begun anew"
+        begun.unlink()
+        undo(lab)
+        now = lab.seen()
+    assert (now.stash, now.torrents) == (before.stash, before.torrents)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_promise_3_so_does_a_way_back_for_those_in_the_place_of_a_copy_that_is_only_hidden(
+    version: str,
+) -> None:
+    """The client was started again in the middle of a switch, and somebody told it to go on."""
+    with simulated_lab(version) as lab:
+        family = seed_family(lab)
+        before, plan = lab.seen(), lab.plan(family.plain)
+        with killed_in(number_of(plan, AwaitPlaces), afterwards=True):
+            lab.apply(plan, A_DAY)
+        lab.client.restart()
+        settle(lab.client.api, lab.rows(), refresh_s=REFRESH_S)
+        begun = begin_download(lab)
+        with pytest.raises(RollbackFailed, match="downloads were begun") as why:
+            rollback(lab, copy_lost=False)
+        assert str(begun) in why.value.detail
+        begun.unlink()
+        rollback(lab, copy_lost=False)
+        assert changes(before, lab.seen()) == []

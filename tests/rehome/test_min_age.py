@@ -133,6 +133,7 @@ def test_one_that_came_complete_is_as_old_as_its_adding(scene: Stage) -> None:
 
 
 def test_a_promotion_waits_as_well(scene: Stage) -> None:
+    """For a moment its files are not in their places, where an importer may be reading them."""
     scene.min_age = A_DAY
     scene.seed(1, {"There/1.mkv": "same"}, completion_on=clock.now() - WEEK)
     cold = scene.seed(

@@ -40,6 +40,7 @@ class Session:
         self._saves_late = saves_late
         self.lock = threading.RLock()
         self.torrents: dict[str, SimTorrent] = {}
+        self.coming: list[SimTorrent] = []  # one with each refresh
         self.categories: dict[str, dict[str, str]] = {}
         self.downloads = str(profile / "downloads")
         self.queue: list[str] | None = None  # ids, the first first; None: it does not queue
@@ -321,6 +322,8 @@ class Session:
         while not self._over.wait(self.refresh_s):
             with self.lock:
                 self.shown_queue = list(self.queue or ())
+                if self.coming:
+                    self._let_in(self.coming.pop(0))
                 for torrent in self.torrents.values():
                     torrent.refresh()
                     torrent.show(self.flavour)
@@ -337,7 +340,9 @@ class Session:
         with self.lock:  # the ticking thread saves, too, and by the same temporary name
             kept: dict[str, Any] = {
                 "categories": self.categories,
-                "torrents": [torrent.saved() for torrent in self.torrents.values()],
+                "torrents": [
+                    torrent.saved() for torrent in (*self.torrents.values(), *self.coming)
+                ],
             }
             fresh = self._file.with_suffix(".new")
             fresh.write_text(json.dumps(kept))
@@ -349,9 +354,13 @@ class Session:
         kept = json.loads(self._file.read_text())
         self.categories = kept["categories"]
         for row in kept["torrents"]:
-            torrent = restored(row)
-            torrent.load()
-            self.torrents[torrent.hash] = torrent
+            self.coming.append(restored(row))
+        while self.coming and not self.flavour.answers_while_loading:
+            self._let_in(self.coming.pop(0))
+
+    def _let_in(self, torrent: SimTorrent) -> None:
+        torrent.load()
+        self.torrents[torrent.hash] = torrent
 
 
 def _cleaned(path: str) -> str:

@@ -29,10 +29,13 @@ class Flavour:
     shows_moving: bool  # a move that is over at once is shown as "moving" until the next refresh
     forgets_on_move: bool  # moving a torrent with missing files forgets which pieces it had
     never: int  # completion_on of a torrent that never completed
+    answers_while_loading: bool = False  # after a start, torrents come in one by one
 
 
 FLAVOURS = {
     "4.5": Flavour("4.5", "v4.5.2", "2.8.19", "paused", "pause", "resume", True, True, 0),
+    # As 4.5 in all else.
+    "4.4": Flavour("4.5", "v4.4.5", "2.8.5", "paused", "pause", "resume", True, True, 0, True),
     "5.1": Flavour("5.1", "v5.1.0", "2.11.4", "stopped", "stop", "start", False, False, -1),
 }
 

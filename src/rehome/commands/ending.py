@@ -42,7 +42,10 @@ def resume(run_id: int | None, every: bool, as_json: bool, **flags: Any) -> int:
 
     with opened(flags) as app:
         runs = _chosen(app, run_id, every, "resume")
-        with render_runs.watching([app.run(run).plan for run in runs], as_json) as watch:
+        views = [app.run(run) for run in runs]
+        to_copy = {view.plan.asked_for: view.bytes_to_copy for view in views}
+        plans = [view.plan for view in views]
+        with render_runs.watching(plans, as_json, to_copy) as watch:
             ended = app.resume_all(runs, watch)
     if not runs and not as_json:
         console.emit("no run was interrupted")
@@ -66,7 +69,7 @@ def rollback(run_id: int | None, every: bool, copy_lost: bool, as_json: bool, **
     with opened(flags) as app:
         runs = _chosen(app, run_id, every, "rollback")
         before = [app.run(run).row.status for run in runs]
-        with render_runs.watching([app.run(run).plan for run in runs], as_json) as watch:
+        with render_runs.watching([app.run(run).plan for run in runs], as_json, {}) as watch:
             outcome = Outcome(app.rollback_all(runs, watch, copy_lost=copy_lost))
         views = [app.run(run) for run in runs]
     left = [line for view in views for line in view.left_behind]
