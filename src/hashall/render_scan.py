@@ -85,7 +85,7 @@ def scan_summary(summary: ScanSummary) -> str:
     lines += [f"skipped {count}: {reason}" for reason, count in sorted(summary.skipped.items())]
     lines += [line for lost in summary.given_up for line in _given_up(lost)]
     lines += short_list(
-        f"{len(summary.unreadable)} could not be read; what is below them is not covered:",
+        f"{len(summary.unreadable)} could not be read; what lies below is not covered:",
         [f"{path}: {reason}" for path, reason in sorted(summary.unreadable.items())],
     )
     lines += [f"note: {printable(path)}: {what}" for path, what in sorted(summary.notes.items())]

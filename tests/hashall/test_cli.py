@@ -154,7 +154,7 @@ def test_scan_says_what_could_not_be_read_and_ends_with_4(
 
     assert answer.code == 4
     assert answer.out.endswith(
-        "1 could not be read; what is below them is not covered:\n"
+        "1 could not be read; what lies below is not covered:\n"
         f"  {terminal.files}/closed\\n: Permission denied\n"
     )
     assert terminal.text("status").endswith(

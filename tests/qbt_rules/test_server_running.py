@@ -30,10 +30,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RulesServer]:
         yield started
 
 
-def test_a_key_and_an_address_are_enough(server: RulesServer) -> None:
-    assert (server.folder / "qbt-rules.db").exists()
-    assert "listening on" in server.log
-    assert "listening on" in (server.folder / "qbt-rules.log").read_text()
+def wait_for_worker(server: RulesServer) -> None:
+    """The server answers before its worker has the seat."""
     wait_for(
         lambda: (
             server.ask("GET", "/api/health", key=None).json()["errors"]
@@ -41,6 +39,13 @@ def test_a_key_and_an_address_are_enough(server: RulesServer) -> None:
         ),
         "the worker to be at work",
     )
+
+
+def test_a_key_and_an_address_are_enough(server: RulesServer) -> None:
+    assert (server.folder / "qbt-rules.db").exists()
+    assert "listening on" in server.log
+    assert "listening on" in (server.folder / "qbt-rules.log").read_text()
+    wait_for_worker(server)
 
 
 def test_the_log_says_who_asked_for_what_without_the_query(server: RulesServer) -> None:
@@ -184,6 +189,7 @@ def test_a_server_ends_in_time_and_works_again_although_somebody_locked_its_queu
 ) -> None:
     (tmp_path / "rules.yml").write_text(RULES)
     with running(tmp_path) as server:
+        wait_for_worker(server)
         with open_database(tmp_path / "qbt-rules.db") as db, transaction(db):
             begun = time.monotonic()
             assert server.stop() == 0
