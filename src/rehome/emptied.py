@@ -18,9 +18,4 @@ def refuse_emptied(shown: Collection[str], known: Collection[str], own: Collecti
     """
     others = {key for key in known if "@" not in key}.difference(own)
     if others and others.union(own).isdisjoint(shown):
-        raise NoTorrents(
-            "qBittorrent shows none of the torrents that the catalog knows",
-            detail=f"it shows {len(shown)}, and none of the {len(others)} that the catalog knows",
-            hint="is this its address, and was it started with its own profile? Were all of them"
-            " removed, run `hashall payload sync --all-removed` first",
-        )
+        raise NoTorrents.of("qBittorrent", len(shown), len(others))

@@ -513,7 +513,7 @@ def test_all_configured_clients_are_synced_and_one_that_is_down_or_another_is_to
         assert console.run(cli, ["payload", "sync", *base], "hashall") == 4
         told = capsys.readouterr().out
         assert "not read: client main shows none of the torrents that the catalog knows" in told
-        assert "it shows 0, and none of the 1 that it had" in told
+        assert "it shows 0, and none of the 1 that the catalog knows" in told
         assert "second:\n1 torrent, " in told
         assert library.group_of(made.infohash) == {made.infohash, f"{made.infohash}@second"}
         words = ["payload", "sync", "--instance", "main", *base]
