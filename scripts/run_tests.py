@@ -6,19 +6,25 @@ repeated at the very end, under the coverage of the packages.
 Many tests wait for real programs, and a loaded machine can make one of them late.  Up to
 `MOST_UNSTEADY` tests that failed are therefore run once more, alone; one that passes then is named
 as unsteady at the end, and one that fails again fails the run.
+
+A process that a test left behind has our output open, and who reads that would wait for its end:
+it is ended when pytest has, and named.
 """
 
 from __future__ import annotations
 
 import compileall
+import ctypes
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("seedkeep", "hashall", "rehome", "qbt_rules")
@@ -26,6 +32,7 @@ FLOOR = 90.0  # per cent of lines and branches, for each package
 MOST_UNSTEADY = 3
 # What xdist puts behind the name of a test that has to share its worker with others.
 GROUP = re.compile(r"(?<=[\]\w])@[\w.-]+$")
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> int:
@@ -87,7 +94,7 @@ def last_failed(root: Path) -> list[str]:
 def run_alone(names: list[str]) -> int:
     """Run these tests one after another; pytest's exit code."""
     command = [sys.executable, "-m", "pytest", "--cov", "--cov-branch", "--cov-report="]
-    return subprocess.run([*command, "--cov-append", *names], cwd=ROOT, check=False).returncode
+    return run_to_the_end([*command, "--cov-append", *names])[0]
 
 
 def run_pytest(arguments: list[str]) -> tuple[int, str]:
@@ -98,22 +105,62 @@ def run_pytest(arguments: list[str]) -> tuple[int, str]:
     command += ["--cov", "--cov-branch", "--cov-report=", *arguments]
     if sys.stdout.isatty():
         command.append("--color=yes")
-    summary = ""
+    return run_to_the_end(command)
+
+
+def run_to_the_end(command: list[str]) -> tuple[int, str]:
+    """Run it with its output passed through, then end what is left of it.
+
+    Returns its exit code and the last line that looks like pytest's summary.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become our children
     with subprocess.Popen(
         command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    ) as pytest:
-        assert pytest.stdout is not None
-        for raw in pytest.stdout:
-            line = raw.decode(errors="replace")
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            if "==" in line and " in " in line:
-                summary = line.rstrip("\n")
-    return pytest.returncode, summary
+    ) as program:
+        assert program.stdout is not None
+        summaries = [""]
+        reader = threading.Thread(target=pass_through, args=(program.stdout, summaries))
+        reader.start()
+        program.returncode = wait_for(program.pid)
+        left_overs = end_left_overs()
+        reader.join()
+    for left in left_overs:
+        print(f"a test left a process behind, which was ended: {left}", flush=True)
+    return program.returncode, summaries[-1]
+
+
+def pass_through(output: IO[bytes], summaries: list[str]) -> None:
+    for raw in output:
+        line = raw.decode(errors="replace")
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        if "==" in line and " in " in line:
+            summaries.append(line.rstrip("\n"))
+
+
+def wait_for(program: int) -> int:
+    """The exit code of this child; orphans that end meanwhile are buried, as init would do."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == program:
+            return os.waitstatus_to_exitcode(status)
+
+
+def end_left_overs() -> list[str]:
+    """Kill every child of this process and what they leave; returns "id: command" of each."""
+    ended = []
+    while pids := Path("/proc/self/task", str(os.getpid()), "children").read_text().split():
+        for pid in map(int, pids):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            if command := b" ".join(words).decode(errors="replace").strip():
+                ended.append(f"{pid}: {command}")  # else it had ended before
+    return ended
 
 
 def report_coverage() -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -314,6 +316,32 @@ def test_a_few_tests_that_failed_get_one_more_chance_alone(
     assert run_tests.main() == expected
     said = capsys.readouterr().out
     assert ("unsteady: t.py::test_0" in said) is (failed == 1 and not alone)
+
+
+def test_a_process_that_a_test_left_behind_is_ended_and_named() -> None:
+    """It keeps the output open: whoever reads that, as a CI does, would wait for its end."""
+    leaving = (
+        "import sys, subprocess; subprocess.Popen(['sleep', '300']);"
+        "print('== 1 in 2 s ==', flush=True); sys.exit(3)"
+    )
+    running = (
+        "from scripts import run_tests as r; import sys;"
+        f"print(r.run_to_the_end([sys.executable, '-c', {leaving!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", running],
+        cwd=run_tests.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert re.fullmatch(
+        r"== 1 in 2 s ==\n"
+        r"a test left a process behind, which was ended: \d+: sleep 300\n"
+        r"\(3, '== 1 in 2 s =='\)\n",
+        done.stdout,
+    )
 
 
 def test_a_newest_client_that_cannot_be_had_is_said_and_not_tried_each_time(
