@@ -306,10 +306,8 @@ class _PlaceScan:
         self._summary.deleted -= moved
 
     def _call_helpers(self) -> None:
-        """Where everything is new, there is enough to write for this process."""
-        workers, new = self._scan.options.workers, self.place.catalog is None
-        if workers > 1:
-            self._scan.crew.call(workers - (not new), self.place, walks_too=not new)
+        if self._scan.options.workers > 1:
+            self._scan.crew.call(self._scan.options.workers - 1, self.place)
 
     def _task(self, todo: list[RelPath]) -> WalkTask:
         """The end of `todo`, not more than a fair share of it."""

@@ -167,7 +167,7 @@ class _Reading:
         some are cold.
         """
         begun = time.time_ns()
-        opened: list[tuple[int, _File]] = []
+        late: list[tuple[int, _File]] = []
         try:
             for file in batch:
                 try:
@@ -175,16 +175,15 @@ class _Reading:
                 except OSError as why:
                     self._failed(why)
                     continue
-                opened.append((fd, file))
-            late = opened
-            if self._whole:
-                late = [it for it in opened if not self._from_memory(*it, begun)]
+                late.append((fd, file))
+                if self._whole and self._from_memory(fd, file, begun):
+                    os.close(late.pop()[0])  # now: what the kernel has of it is in the processor
             for fd, file in late:
                 self._from_disk(fd, file, begun)
         except EnoughFailures:
             self.is_enough = True
         finally:
-            for fd, _ in opened:
+            for fd, _ in late:
                 os.close(fd)
 
     def _folder(self, below: str) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hashall.scan_at_once import Share
 from hashall.scan_model import WalkPlace
 from hashall.scan_read import ReadTask
 from hashall.scan_work import (
@@ -105,7 +106,6 @@ class Crew:
         self._tell = tell
         self._own = Worker(tell)
         self._own_task: Task | None = None
-        self._walks_too = True
         self._helpers: list[_Helper] = []
         self._lost: deque[Task] = deque()  # of helpers that ended
         self._deaths = 0
@@ -124,14 +124,15 @@ class Crew:
     def pending(self) -> bool:
         return self._open > 0
 
-    def call(self, helpers: int, place: WalkPlace | None = None, *, walks_too: bool = True) -> None:
+    def call(self, helpers: int, place: WalkPlace | None = None) -> None:
         """Have so many helpers from now on; new ones take a view of `place`.
 
-        `walks_too`: this process walks beside them; without, it has enough to write.
+        This process works beside them.  In a first scan it reads as they do, with the first share.
         """
-        self._walks_too = walks_too
+        if place is not None and place.first and self._own.share is None:
+            self._own.share = Share(0)
         while len(self._helpers) < helpers:
-            self._helpers.append(_start(len(self._helpers)))
+            self._helpers.append(_start(len(self._helpers) + 1))
             if place is not None:
                 self._give(self._helpers[-1], TakeView(place))
 
@@ -186,8 +187,7 @@ class Crew:
 
     def _does_itself(self, task: Task) -> bool:
         """Reads only without helpers, else who waits for them would wait for us."""
-        beside = self._walks_too and not isinstance(task, ReadTask)
-        return (beside or not self._helpers) and self._own_task is None
+        return not (self._helpers and isinstance(task, ReadTask)) and self._own_task is None
 
     def _do_own(self) -> tuple[Task, Answer]:
         task, self._own_task = self._own_task, None

@@ -146,5 +146,7 @@ def whole_scan(lab: CatalogLab) -> float:
     begun = time.monotonic()
     process = start(lab, "full")
     _, err = process.communicate()
-    assert (process.returncode, err) == (0, b"")
+    # One that was killed before it made the indexes leaves that to the next, which says so.
+    other = [line for line in err.splitlines() if not line.startswith(b"making the indexes of ")]
+    assert (process.returncode, other) == (0, [])
     return time.monotonic() - begun

@@ -10,6 +10,7 @@ from tests.support.catalog_lab import CatalogLab, on_disk
 from hashall.catalog import open_catalog
 from hashall.catalog.files import join, parent_of
 from hashall.catalog.health import Health
+from hashall.catalog.scan_load import large_writes
 from hashall.hashing import FileStamp
 from seedkeep.errors import Misused
 from seedkeep.migrations import NewerDatabase
@@ -306,3 +307,18 @@ def test_a_catalog_survives_being_opened_again(lab: CatalogLab) -> None:
         check = db.one("PRAGMA integrity_check")
         assert check is not None
         assert check[0] == "ok"
+
+
+def test_a_scan_leaves_the_settings_of_the_connection_as_it_found_them(lab: CatalogLab) -> None:
+    """Meanwhile no temporary table has a journal on disk, which a system may have no place for."""
+
+    def settings() -> list[object]:
+        names = ("synchronous", "wal_autocheckpoint", "foreign_keys", "temp.journal_mode")
+        return [lab.db.one(f"PRAGMA {name}")[0] for name in names]  # type: ignore[index]
+
+    before = settings()
+    with large_writes(lab.db):
+        meanwhile = settings()
+    assert meanwhile[-1] == "memory"
+    assert all(now != was for now, was in zip(meanwhile, before, strict=True))
+    assert settings() == before

@@ -17,7 +17,9 @@ from tests.support.catalog_lab import CatalogLab, on_disk, settle
 from hashall import scan as scanning
 from hashall import scan_crew, scan_read
 from hashall.catalog import open_catalog
+from hashall.hashing import BLOCK
 from hashall.scan import HashMode, ScanState
+from hashall.scan_at_once import Share, read_at_once
 from hashall.scan_crew import Crew, HelperEnded
 from hashall.scan_model import DriftPolicy, Findings, WalkPlace
 from hashall.scan_work import WalkTask, Worker
@@ -310,20 +312,42 @@ def test_large_files_are_read_the_largest_first_and_by_one_process_more(
 def test_each_inode_is_read_once_also_by_helpers_that_came_one_after_the_other(
     lab: CatalogLab, started: list[Any], memory_disk: Path
 ) -> None:
-    """A known place calls one helper less than a new one, on which the shares go by."""
-    a_tree(lab)
-    lab.scan(workers=3)
+    """What is left to read calls one helper more than a walk, and no share is its own."""
+    large = lab.write("large.mkv", bytes(BLOCK))
+    os.link(large, lab.root / "link to large.mkv")
     for number in range(60):
         film = memory_disk / f"{number}.mkv"
         film.write_bytes(b"%d" % number)
         settle(film)
-        (memory_disk / f"{number}").mkdir()
-        os.link(film, memory_disk / f"{number}/film.mkv")
+        for folder in (f"{number}", f"again {number}", f"once more {number}"):
+            (memory_disk / folder).mkdir()
+            os.link(film, memory_disk / folder / "film.mkv")
 
     summary = lab.scan(lab.root, memory_disk, workers=3)
 
-    assert summary.hashes.files == 60
+    assert len(started) == 3
+    assert summary.hashes.files == 61
     assert lab.known(memory_disk) == on_disk(memory_disk)
+
+
+def test_a_first_scan_reads_in_this_process_and_in_one_helper_less_than_there_are_workers(
+    lab: CatalogLab, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        lab.write(f"{number % 12}/{number}.nfo", b"%d" % number)
+    monkeypatch.setattr(scan_crew, "_MOST_WALKS", 1)  # so that something is left for this one
+    read: list[int] = []  # files that were
+
+    def note(found: Findings, place: WalkPlace, share: Share) -> None:
+        read_at_once(found, place, share)
+        read.append(found.hashed.files)
+        assert len(started) == 2
+
+    monkeypatch.setattr("hashall.scan_work.read_at_once", note)
+    summary = lab.scan(workers=3)
+
+    assert 0 < sum(read) < summary.hashes.files == 100
+    assert lab.known() == on_disk(lab.root)
 
 
 @pytest.fixture

@@ -169,12 +169,12 @@ class CatalogLoad:
     def _put_hashed(self, rows: Sequence[tuple[Any, ...]]) -> None:
         columns = ["size", "mtime_ns", "ctime_ns", "nlink", "mode", "uid", "gid"]
         columns += ["quick_hash", "sha256", "racy", "hashed_at"]
+        # Answers come in any order: an older look must not replace a newer one.
         self.db.executemany(
             f"""
             INSERT INTO inodes_{self.device_id} (inode, {", ".join(columns)})
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{clock.iso(clock.now())}')
                 ON CONFLICT DO UPDATE SET {", ".join(f"{it} = excluded.{it}" for it in columns)}
-                -- Answers come in any order: an older look must not replace a newer one.
                 WHERE excluded.ctime_ns >= inodes_{self.device_id}.ctime_ns
             """,
             rows,
@@ -365,6 +365,7 @@ _PRAGMAS = {
     "wal_autocheckpoint": PAGES_PER_CHECKPOINT,
     "cache_size": -CACHE_KIB,
     "foreign_keys": 0,
+    "temp.journal_mode": "memory",  # no file of its own for a table that is given up anyway
 }
 
 
