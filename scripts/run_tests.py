@@ -134,12 +134,13 @@ def run_to_the_end(command: list[str]) -> tuple[int, str]:
 
 
 def pass_through(output: IO[bytes], summaries: list[str]) -> None:
-    for raw in output:
-        line = raw.decode(errors="replace")
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        if "==" in line and " in " in line:
-            summaries.append(line.rstrip("\n"))
+    with output:  # however this ends: else who writes would wait for a reader for ever
+        for raw in output:
+            line = raw.decode(errors="replace")
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            if "==" in line and " in " in line:
+                summaries.append(line.rstrip("\n"))
 
 
 def wait_for(program: int) -> int:

@@ -344,6 +344,24 @@ def test_a_process_that_a_test_left_behind_is_ended_and_named() -> None:
     )
 
 
+def test_a_run_ends_also_when_nobody_reads_what_it_says() -> None:
+    chatty = "for number in range(20_000): print(number)"
+    running = (
+        "from scripts import run_tests as r; import sys;"
+        f"r.run_to_the_end([sys.executable, '-c', {chatty!r}])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", running],
+        cwd=run_tests.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"0\n"
+        run.stdout.close()
+        run.wait(timeout=60)
+
+
 def test_a_newest_client_that_cannot_be_had_is_said_and_not_tried_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

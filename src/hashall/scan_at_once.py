@@ -156,9 +156,8 @@ class _Reading:
         self._can_tell = whole  # whether the filesystem can tell what memory has
 
     def close(self) -> None:
-        for fd in self._folders.values():
-            os.close(fd)
-        self._folders.clear()
+        while self._folders:  # one by one: Ctrl-C may come in between, and this is called again
+            os.close(self._folders.popitem()[1])
 
     def read(self, batch: list[_File]) -> None:
         """What memory has is read first; meanwhile the disk brings the rest, all of it together.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -313,6 +314,31 @@ def test_files_of_many_folders_do_not_keep_them_all_open(
     assert not [fd for fd in os.listdir("/proc/self/fd") if _leads_to(fd).endswith(".nfo")]
     assert later == []
     assert lab.known() == on_disk(lab.root)
+
+
+def test_ctrl_c_while_folders_are_closed_is_told_as_that(
+    lab: CatalogLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_at_once, "_MOST_FOLDERS", 2)
+    for number in range(6):
+        lab.write(f"folder {number}/{number}.nfo", b"%d" % number)
+    closed, real = [0], os.close
+
+    def interrupted(fd: int) -> None:
+        is_folder = "/folder " in (path := _leads_to(str(fd))) and not path.endswith(".nfo")
+        real(fd)
+        if is_folder and sys._getframe(1).f_code.co_name == "close":
+            closed[0] += 1
+            if closed[0] == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lab.scan()
+
+    assert closed[0] == 2
+    assert not [fd for fd in os.listdir("/proc/self/fd") if "/folder " in _leads_to(fd)]
 
 
 def _leads_to(fd: str) -> str:
