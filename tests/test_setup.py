@@ -357,9 +357,12 @@ def test_a_run_ends_also_when_nobody_reads_what_it_says() -> None:
         stderr=subprocess.DEVNULL,
     ) as run:
         assert run.stdout is not None
-        assert run.stdout.readline() == b"0\n"
-        run.stdout.close()
-        run.wait(timeout=60)
+        try:
+            assert run.stdout.readline() == b"0\n"
+            run.stdout.close()
+            run.wait(timeout=60)
+        finally:
+            run.kill()  # or a failure would be waited for, for ever
 
 
 def test_a_newest_client_that_cannot_be_had_is_said_and_not_tried_each_time(

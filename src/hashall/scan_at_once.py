@@ -50,10 +50,10 @@ _inode = itemgetter(0)
 
 @dataclass
 class Share:
-    """The inodes with several names that one helper reads, so that no two of them read one.
+    """The inodes with several names that one process reads, so that no two of them read one.
 
-    The names of an inode may be in anybody's task.  A helper that has seen all names of one that is
-    not in its share reads that too, as nobody else will; what is left then waits.
+    The names of an inode may be in anybody's task.  A process that has seen all names of one that
+    is not in its share reads that too, as nobody else will; what is left then waits.
     """
 
     number: int  # from 0; -1: takes nothing; from `WalkPlace.readers` on: none are its own
