@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hashall.model import Device
 from seedkeep import clock
+from seedkeep.pragmas import quick_sorting
 from seedkeep.sqlite import Database, Row, from_db, to_db
 
 
@@ -110,9 +111,9 @@ def create_index(db: Database, device_id: int, index: Index) -> None:
     """Nothing happens when it is there."""
     name, former = index.names_of(device_id)
     db.execute(f"DROP INDEX IF EXISTS {former}")
-    db.execute(
-        f"CREATE INDEX IF NOT EXISTS {name} ON {index.table}_{int(device_id)} ({index.columns})"
-    )
+    if lacks_index(db, device_id, index):
+        with quick_sorting(db):
+            db.execute(f"CREATE INDEX {name} ON {index.table}_{int(device_id)} ({index.columns})")
 
 
 def lacks_index(db: Database, device_id: int, *indexes: Index) -> bool:

@@ -11,7 +11,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from hashall.catalog.scan_reads import lacks_hash
 from hashall.model import RelPath
 from hashall.scan_model import Difference, DriftPolicy, FolderChange, HashMode, Unread
 from seedkeep import clock
+from seedkeep.pragmas import pragmas
 from seedkeep.sqlite import Database, to_db
 
 LARGE_LOAD = 50_000  # rows; below it, indexes stay
@@ -360,7 +361,7 @@ class CatalogLoad:
 
 # For a scan: a power cut may take its last commits (the next one finds the same), no others'.
 # Its names are written after their folders, so a look for the folder at each of them tells nothing.
-_PRAGMAS = {
+_PRAGMAS: dict[str, int | str] = {
     "synchronous": 1,
     "wal_autocheckpoint": PAGES_PER_CHECKPOINT,
     "cache_size": -CACHE_KIB,
@@ -369,14 +370,5 @@ _PRAGMAS = {
 }
 
 
-@contextmanager
-def large_writes(db: Database) -> Iterator[None]:
-    rows = [db.one(f"PRAGMA {name}") for name in _PRAGMAS]
-    before = [row[0] for row in rows if row is not None]
-    for name, value in _PRAGMAS.items():
-        db.script(f"PRAGMA {name} = {value}")
-    try:
-        yield
-    finally:
-        for name, value in zip(_PRAGMAS, before, strict=True):
-            db.script(f"PRAGMA {name} = {value}")
+def large_writes(db: Database) -> AbstractContextManager[None]:
+    return pragmas(db, _PRAGMAS)
