@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import accumulate, compress, count, groupby, islice, repeat
+from itertools import accumulate, compress, count, groupby, islice, pairwise, repeat
 from operator import eq, mul, ne
 from typing import Any, NamedTuple
 
@@ -20,7 +20,9 @@ from hashall.shown import ShownPaths
 from seedkeep.ahead import asked_ahead
 
 _PLAIN = bytes(range(32, 127))
-_ONE_NAME, _MORE_NAMES, _ODD = 0, 1, 2  # odd: no name, or not as many as links
+# Before the names of a copy that has more than one; sorted, most names come first, and all of them
+# before a copy with one name.
+_RANKS = "".join(map(chr, range(31, 13, -1)))
 
 
 class Member(NamedTuple):
@@ -88,38 +90,33 @@ class DuplicateSearch:
         yield from (partial(table.dirs, device_id) for device_id in among)
         for part in parts:
             yield partial(table.groups, among, part, min_size=self._min_size)
-            yield from (partial(table.names, device_id) for device_id in among)
+            yield from (partial(table.names, n, numbered=len(among) > 1) for n in among)
 
 
-class Folders:
-    """Directories of a device by their `dir_id`; 0 is none.
+class Folders(dict[int, str]):
+    """What stands before a name in each directory of a device, by `dir_id`; 0 is none.
 
     Args:
         dirs: All of them.
-        shown: Makes the text that stands before the names of one, from its path.
+        shown: Makes such a text from the path of one.
     """
 
     def __init__(self, dirs: Sequence[tuple[str, bytes]], shown: Callable[[str], str]) -> None:
+        super().__init__({0: ""})
         self.odd: set[int] = set()  # those with a character that must be escaped
-        self._before = {0: ""}
         self._shown = shown
         self._paths: dict[int, str] = {}
         for ids, paths in dirs:
             decoded = paths.decode("utf-8", "surrogateescape").split("//")
             self._paths.update(zip(numbers(ids), decoded, strict=True))
 
-    def before(self, dirs: Sequence[int]) -> dict[int, str]:
-        """What stands before a name, of these and maybe of more."""
-        for dir_id in {*dirs}.difference(self._before):
-            path = self._paths.get(dir_id)
-            if path is None:
-                text = f"(directory {dir_id}, not in the catalog)/"
-            else:
-                text = self._shown(path)
-            self._before[dir_id] = text
-            if not text.isprintable():
-                self.odd.add(dir_id)
-        return self._before
+    def __missing__(self, dir_id: int) -> str:
+        unknown = f"(directory {dir_id}, not in the catalog)/"
+        text = self._shown(self._paths[dir_id]) if dir_id in self._paths else unknown
+        self[dir_id] = text
+        if not text.isprintable():
+            self.odd.add(dir_id)
+        return text
 
 
 class Copies:
@@ -129,29 +126,30 @@ class Copies:
         self.device_id = device_id
         packed = rows.names.decode("utf-8", "surrogateescape")
         dirs = numbers(rows.dirs)
-        before = folders.before(dirs)
         # Absolute: a text ("": it has none), or a sorted list of more.
         self.names: list[Any] = [
-            before[dir_id] + name for dir_id, name in zip(dirs, packed.split("/"), strict=True)
+            folders[dir_id] + name for dir_id, name in zip(dirs, packed.split("/"), strict=True)
         ]
-        self.kinds = bytearray(len(dirs))
         # Whether no name has a character that must be escaped.
-        self.printable = folders.odd.isdisjoint(dirs) and (
+        self.printable = (not folders.odd or folders.odd.isdisjoint(dirs)) and (
             not rows.names.translate(None, _PLAIN) or packed.isprintable()
         )
         self._groups = rows.groups
-        self._inodes = numbers(rows.inodes)
+        self._inodes = rows.inodes.split(",")
         self._links = numbers(rows.links)
+        # Whether it has no name, or not as many as links.
+        self.odd = bytearray(map(ne, self._links, repeat(1)))
         self._firsts = bytearray(b"\1") * len(dirs)  # whether a row has the first name of a copy
+        self._linked: list[int] = []  # copies that have more names than one
         self._join_names()
 
     def groups(self) -> list[int]:
-        """Of each copy."""
-        return [*compress(numbers(self._groups), self._firsts)]
+        """Of each copy; not where there is one device."""
+        return [*compress(numbers(self._groups or ""), self._firsts)]
 
     @cached_property
     def inodes(self) -> list[int]:
-        return [*compress(self._inodes, self._firsts)]
+        return [*map(int, compress(self._inodes, self._firsts))]
 
     @cached_property
     def links(self) -> list[int]:
@@ -169,29 +167,36 @@ class Copies:
             if names
         )
 
+    def texts(self, before_name: str) -> list[str]:
+        """Names of each, with a rank before them where there are several; not of those in `odd`."""
+        texts = self.names.copy()
+        for place in self._linked:
+            names = texts[place]
+            texts[place] = _RANKS[len(names) % len(_RANKS)] + before_name.join(names)
+        return texts
+
     def _join_names(self) -> None:
         """A row with the inode of the row before it has another of its names."""
-        names, links, kinds, firsts = self.names, self._links, self.kinds, self._firsts
-        for row in compress(count(), map(ne, links, repeat(1))):
-            kinds[row] = _ODD
+        names, links, odd, firsts = self.names, self._links, self.odd, self._firsts
         others = [*compress(count(1), map(eq, self._inodes, islice(self._inodes, 1, None)))]
         heads = []
-        for row in others:
+        for before, row in enumerate(others):
             firsts[row] = 0
             if firsts[row - 1]:
                 head = row - 1
                 heads.append(head)
+                self._linked.append(head - before)
                 names[head] = [names[head]]
             names[head].append(names[row])
         for head in heads:
             names[head].sort()
-            kinds[head] = _MORE_NAMES if len(names[head]) == links[head] else _ODD
+            odd[head] = not links[head] == len(names[head]) < len(_RANKS)
         if others:
             self.names = [*compress(names, firsts)]
-            self.kinds = bytearray(compress(kinds, firsts))
+            self.odd = bytearray(compress(odd, firsts))
         if not all(self.names):
             for place in compress(count(), map(eq, self.names, repeat(""))):
-                self.kinds[place] = _ODD
+                self.odd[place] = 1
 
 
 class EqualFiles:
@@ -242,29 +247,28 @@ class EqualFiles:
             return self.odd[number]
         return self._copies.members(*self._starts[number : number + 2])
 
-    def names_in_order(self, number: int, join: Callable[[list[str]], str]) -> list[str]:
-        """The same of a group that is not in `odd`: a text for each copy.
+    def texts(self, before_copy: str, before_name: str) -> list[str]:
+        """Names of the copies of each group in the same order; of no use for those in `odd`.
 
         Args:
-            join: Makes a text of the names of a copy that has more than one.
+            before_copy: What stands before each copy but the first.
+            before_name: What stands before each name of a copy but the first.
         """
-        start, end = self._starts[number], self._starts[number + 1]
-        find = self._copies.kinds.find
-        copies: list[Any] = self._copies.names[start:end]
-        linked = find(_MORE_NAMES, start, end)
-        if linked < 0:
+        if not self._starts:
+            return ["" for _ in self.sizes]
+        found = []
+        names = self._copies.texts(before_name)
+        for start, end in pairwise(self._starts):
+            copies = names[start:end]
             copies.sort()
-            return copies
-        if find(_MORE_NAMES, linked + 1, end) < 0:
-            names = copies.pop(linked - start)
-            copies.sort()
-            return [join(names), *copies]
-        copies.sort(key=_most_names_first)
-        return [join(names) if type(names) is list else names for names in copies]
+            if copies[0] < " ":
+                copies = [text.lstrip(_RANKS) for text in copies]
+            found.append(before_copy.join(copies))
+        return found
 
     def _find_odd_copies(self) -> None:
         end = 0
-        while (place := self._copies.kinds.find(_ODD, end)) >= 0:
+        while (place := self._copies.odd.find(1, end)) >= 0:
             number = bisect(self._starts, place) - 1
             start, end = self._starts[number : number + 2]
             self.odd[number] = self._copies.members(start, end)
@@ -286,10 +290,6 @@ def in_order(redundant: Sequence[int], sha256s: Sequence[str], devices: Sequence
         order.sort(key=lambda place: (sha256s[place], devices[place]))
     order.sort(key=redundant.__getitem__, reverse=True)  # equal ones keep their order
     return order
-
-
-def _most_names_first(names: Any) -> tuple[int, Any]:
-    return (-len(names), names) if type(names) is list else (-1, names)
 
 
 def _freed(members: list[Member], countable: frozenset[int]) -> int:

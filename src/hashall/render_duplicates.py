@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
 from hashall.duplicate_list import EqualFiles, Member, in_order
 from seedkeep.text import printable
@@ -23,22 +23,25 @@ class DuplicatesText:
         self._saves = 0  # bytes
 
     def add(self, files: EqualFiles) -> None:
-        in_words: Container[int] = files.odd if files.printable else range(len(files.sizes))
-        add, names_in_order = self._texts.append, files.names_in_order
-        rows = zip(files.sizes, files.saves, files.sha256s, strict=True)
-        for number, (size, saves, sha256) in enumerate(rows):
-            if number in in_words:
-                copies = [_copy(member, files.printable) for member in files.members(number)]
-            else:
-                copies = names_in_order(number, _SAME.join)
-            one = format_size(size)
-            add(
-                f"{len(copies)} copies of {one}, hardlinks save"
-                f" {one if saves == size else format_size(saves)}  {sha256[:16]}"
-                f"\n  {_NEXT.join(copies)}\n"
-                if len(copies) > 1
+        plain = files.texts(_NEXT, _SAME) if files.printable else ["" for _ in files.sizes]
+        shown = [*map(format_size, files.sizes)]
+        texts = [
+            f"{copies} copies of {one}, hardlinks save"
+            f" {one if saves == size else format_size(saves)}  {sha256[:16]}\n  {names}\n"
+            for one, size, saves, copies, sha256, names in zip(
+                shown, files.sizes, files.saves, files.counts, files.sha256s, plain, strict=True
+            )
+        ]
+        for number in files.odd if files.printable else range(len(texts)):
+            members = files.members(number)
+            copies = _NEXT.join(_copy(member, files.printable) for member in members)
+            texts[number] = (
+                f"{len(members)} copies of {shown[number]}, hardlinks save"
+                f" {format_size(files.saves[number])}  {files.sha256s[number][:16]}\n  {copies}\n"
+                if len(members) > 1
                 else ""
             )
+        self._texts += texts
         self._redundant += files.redundant
         self._sha256s += files.sha256s
         self._devices += files.devices

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any
 
 _DEPTH = 3  # answers that wait
-_SWITCH_S = 0.0005  # how long an answer may wait for who works on another one
+_SWITCH_S = 0.0001  # how long an answer may wait for who works on another one
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 _PREFIXES = "KMGTPE"
 _SIZE_UNITS: dict[str, int] = {
@@ -55,18 +56,20 @@ def parse_size(text: str) -> int:
 
 def format_size(size: int) -> str:
     """IEC with one decimal: "1.5 GiB"; below 1 KiB exact: "512 B"."""
-    sign = ""
     if size < 1024:
-        if size > -1024:
-            return f"{size} B"
-        sign, size = "-", -size
+        return f"{size} B" if size > -1024 else f"-{format_size(-size)}"
     power = (size.bit_length() - 1) // 10
     power = min(power, len(_PREFIXES))
     tenths = (size * 10 + _HALVES[power]) >> (10 * power)
     if tenths >= 10_240 and power < len(_PREFIXES):  # 1023.96 MiB is shown as 1.0 GiB
         power += 1
         tenths = (size * 10 + _HALVES[power]) >> (10 * power)
-    return f"{sign}{tenths // 10}.{tenths % 10} {_PREFIXES[power - 1]}iB"
+    return _with_unit(tenths, power)
+
+
+@lru_cache(10_240)  # lists have many sizes, and few that look different
+def _with_unit(tenths: int, power: int) -> str:
+    return f"{tenths // 10}.{tenths % 10} {_PREFIXES[power - 1]}iB"
 
 
 def parse_rate(text: str) -> int:

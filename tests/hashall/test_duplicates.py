@@ -86,6 +86,26 @@ def test_the_inode_with_the_most_names_stays_and_the_largest_waste_comes_first(
     assert names_of(lab, found(lab)) == [[["b", "c"], ["a"]], [["small 1"], ["small 2"]]]
 
 
+@pytest.mark.parametrize("links", [2, 16, 17, 18, 40])
+def test_many_names_of_one_inode_stand_first_however_many(lab: CatalogLab, links: int) -> None:
+    lab.write("0", b"film" * 100)
+    lab.write("1/0", b"film" * 100)
+    for number in range(1, links):
+        os.link(lab.root / "1/0", lab.root / f"1/{number}")
+    os.link(lab.write("2", b"film" * 100), lab.root / "3")
+    lab.scan()
+
+    names = [[f"1/{number}" for number in sorted(map(str, range(links)))], ["2", "3"], ["0"]]
+    assert names_of(lab, found(lab)) == [names]
+    (head, *lines, last), _ = (block.split("\n") for block in text_of(lab).split("\n\n"))
+    assert head.startswith("3 copies of 400 B, hardlinks save 800 B  ")
+    assert [*lines, last] == [
+        f"{'    = ' if number else '  '}{lab.root}/{name}"
+        for copy in names
+        for number, name in enumerate(copy)
+    ]
+
+
 def test_an_inode_with_a_name_that_nobody_knows_saves_nothing(lab: CatalogLab) -> None:
     lab.write("a", b"film" * 100)
     os.link(lab.write("b", b"film" * 100), lab.folder / "outside")
@@ -136,6 +156,7 @@ def test_names_that_are_not_utf_8_are_shown(lab: CatalogLab) -> None:
     assert "caf\\xe9 \\xff.mkv\n" in text_of(lab)
 
 
+@pytest.mark.root
 def test_copies_on_two_filesystems_are_a_group_only_when_asked_for(lab: CatalogLab) -> None:
     with lab_folder() as folder, tmpfs(folder / "pool") as pool:
         lab.write("film", b"film" * 10)
@@ -151,6 +172,7 @@ def test_copies_on_two_filesystems_are_a_group_only_when_asked_for(lab: CatalogL
     assert (across.saves, across.redundant) == (40, 80)
 
 
+@pytest.mark.root
 def test_a_filesystem_that_is_not_mounted_is_named(lab: CatalogLab) -> None:
     with lab_folder() as folder, tmpfs(folder / "pool") as pool:
         for name in ("a", "b"):
@@ -262,10 +284,13 @@ def test_a_list_is_of_one_moment_whatever_is_written_meanwhile(
     lab.scan()
     names = EqualBytesTable.names
 
-    def a_moment_later(table: EqualBytesTable, device_id: int) -> NamesOfCopies | None:
+    def a_moment_later(
+        table: EqualBytesTable, device_id: int, *, numbered: bool
+    ) -> NamesOfCopies | None:
         with open_database(lab.db_path) as other:
             other.execute(f"UPDATE names_{device_id} SET gone_at = 'now'")
-        return names(table, device_id)
+            other.script("PRAGMA wal_checkpoint(PASSIVE)")
+        return names(table, device_id, numbered=numbered)
 
     monkeypatch.setattr(EqualBytesTable, "names", a_moment_later)
     assert names_of(lab, found(lab)) == [[["a"], ["b"]]]

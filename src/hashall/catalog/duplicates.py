@@ -15,11 +15,16 @@ from hashall.catalog.unions import union_all
 from seedkeep.sqlite import Database
 
 _DECODER = json.JSONDecoder()
+_DIGITS = bytes.maketrans(b"0123456789", bytes(range(10)))
 
 _BETWEEN_PARTS = [f"{first:02x}" for first in range(8, 256, 8)]
 _WHOLE = ("", "g")  # SHA-256s from the first on, before the second
 _PARTS = [*zip(["", *_BETWEEN_PARTS], [*_BETWEEN_PARTS, "g"], strict=True)]
 _DIRS_AT_ONCE = 65_536
+# Bytes of the catalog that are read where the system has them: copies of its pages took a tenth of
+# the whole time.  A disk that fails below it, or who cuts the file off, then ends the program with
+# SIGBUS; nothing here writes to the catalog.
+_MAPPED = 1 << 40
 
 
 class EqualBytes(NamedTuple):
@@ -36,7 +41,7 @@ class NamesOfCopies(NamedTuple):
     Lists as texts, with commas between their values.
     """
 
-    groups: str  # numbers, from 1, in `EqualBytes`
+    groups: str | None  # numbers, from 1, in `EqualBytes`; None where nobody asked
     inodes: str
     links: str  # st_nlink of the last scan
     dirs: str  # 0 for an inode whose names are all gone
@@ -45,6 +50,8 @@ class NamesOfCopies(NamedTuple):
 
 def numbers(packed: str) -> list[int]:
     """What `group_concat` made of numbers."""
+    if not packed[1::2].strip(","):  # each has one digit, as link counts mostly have
+        return [*packed[::2].encode().translate(_DIGITS)]
     found: list[int] = _DECODER.raw_decode(f"[{packed}]")[0]  # faster than to split and convert
     return found
 
@@ -59,7 +66,8 @@ class EqualBytesTable:
     def one_look(self) -> Iterator[None]:
         """What is asked inside has one state of the catalog, also while a scan writes to it."""
         self.db.script(
-            """
+            f"""
+            PRAGMA mmap_size={_MAPPED};
             BEGIN;
             CREATE TEMP TABLE equal_bytes (
                 number INTEGER PRIMARY KEY, sha256 TEXT, size INTEGER, copies INTEGER
@@ -137,13 +145,18 @@ class EqualBytesTable:
         )
         return None if row[0] is None else EqualBytes(*row)
 
-    def names(self, device_id: int) -> NamesOfCopies | None:
-        """The active names, on this device, of what `groups` gave last."""
+    def names(self, device_id: int, *, numbered: bool) -> NamesOfCopies | None:
+        """The active names, on this device, of what `groups` gave last.
+
+        Args:
+            numbered: Say of which groups they are, which counts tell where this is the only device.
+        """
         n = device_id
         # Two indexes have all of it; CROSS JOIN goes through the groups in their order.
         (row,) = self.db.all_tuples(
             f"""
-            SELECT group_concat(e.number), group_concat(i.inode), group_concat(i.nlink),
+            SELECT {"group_concat(e.number)" if numbered else "NULL"},
+                   group_concat(i.inode), group_concat(i.nlink),
                    group_concat(coalesce(f.dir_id, 0)),
                    CAST(group_concat(coalesce(f.name, ''), '/') AS BLOB)
               FROM temp.equal_bytes AS e
@@ -151,4 +164,4 @@ class EqualBytesTable:
               LEFT JOIN names_{n} AS f ON f.inode = i.inode AND f.gone_at IS NULL
             """
         )
-        return None if row[0] is None else NamesOfCopies(*row)
+        return None if row[1] is None else NamesOfCopies(*row)
