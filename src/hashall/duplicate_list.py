@@ -111,8 +111,10 @@ class Folders(dict[int, str]):
             self._paths.update(zip(numbers(ids), decoded, strict=True))
 
     def __missing__(self, dir_id: int) -> str:
-        unknown = f"(directory {dir_id}, not in the catalog)/"
-        text = self._shown(self._paths[dir_id]) if dir_id in self._paths else unknown
+        if dir_id in self._paths:
+            text = self._shown(self._paths[dir_id])
+        else:
+            text = f"(directory {dir_id}, not in the catalog)/"
         self[dir_id] = text
         if not text.isprintable():
             self.odd.add(dir_id)
@@ -137,7 +139,7 @@ class Copies:
         self._groups = rows.groups
         self._inodes = rows.inodes.split(",")
         self._links = numbers(rows.links)
-        # Whether it has no name, or not as many as links.
+        # Whether it has no name, not as many as links, or more than there are ranks.
         self.odd = bytearray(map(ne, self._links, repeat(1)))
         self._firsts = bytearray(b"\1") * len(dirs)  # whether a row has the first name of a copy
         self._linked: list[int] = []  # copies that have more names than one
@@ -145,7 +147,8 @@ class Copies:
 
     def groups(self) -> list[int]:
         """Of each copy; not where there is one device."""
-        return [*compress(numbers(self._groups or ""), self._firsts)]
+        assert self._groups is not None
+        return [*compress(numbers(self._groups), self._firsts)]
 
     @cached_property
     def inodes(self) -> list[int]:
@@ -172,7 +175,10 @@ class Copies:
         texts = self.names.copy()
         for place in self._linked:
             names = texts[place]
-            texts[place] = _RANKS[len(names) % len(_RANKS)] + before_name.join(names)
+            if len(names) < len(_RANKS):
+                texts[place] = _RANKS[len(names)] + before_name.join(names)
+            else:
+                texts[place] = ""
         return texts
 
     def _join_names(self) -> None:
@@ -217,7 +223,7 @@ class EqualFiles:
         # Bytes that hardlinks inside each filesystem would free.
         self.saves = self.redundant.copy()
         self.printable = all(some.printable for some in copies)
-        # Groups of which anything is not as it should be, or that may be on more devices than one.
+        # Groups that have such a copy, or may be on more devices than one.
         self.odd: dict[int, list[Member]] = {}
         self._copies = copies[0]
         self._starts: list[int] = []
@@ -248,7 +254,9 @@ class EqualFiles:
         return self._copies.members(*self._starts[number : number + 2])
 
     def texts(self, before_copy: str, before_name: str) -> list[str]:
-        """Names of the copies of each group in the same order; of no use for those in `odd`.
+        """Names of the copies of each group in the same order.
+
+        Of no use for groups in `odd`, and where not all names are printable.
 
         Args:
             before_copy: What stands before each copy but the first.

@@ -9,7 +9,7 @@ import pytest
 from tests.support.filesystems import lab_folder, tmpfs
 
 from seedkeep.pragmas import pragmas, quick_sorting
-from seedkeep.sqlite import Database, open_database
+from seedkeep.sqlite import Database, DatabaseError, open_database
 
 NAMES = ("cache_size", "threads", "synchronous")
 ROWS = 200_000  # of 70 bytes: more than is sorted at once
@@ -36,6 +36,10 @@ def test_settings_hold_inside_and_are_as_before_after_it_however_it_ends(db: Dat
         raise RuntimeError("enough")
     assert values_of(db) == before
 
+    with pytest.raises(DatabaseError), pragmas(db, {"cache_size": -123, "threads": "("}):
+        pass
+    assert values_of(db) == before
+
 
 def test_an_index_that_is_sorted_in_pieces_is_whole(db: Database) -> None:
     db.script(
@@ -60,12 +64,25 @@ def test_without_room_for_temporary_files_nothing_is_sorted_in_pieces(
     db: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A container whose own filesystem is read-only has none, or a tmpfs of some MiB."""
-    usual, sorted_in_pieces = values_of(db), []
-    with lab_folder() as folder, tmpfs(folder / "small", size="64M") as small:
-        for first in (tmp_path / "missing", db.path, small, tmp_path):
-            places = (str(first), str(tmp_path)) if first == small else (str(first),)
-            monkeypatch.setattr("seedkeep.pragmas._TEMPORARY", places)
-            with quick_sorting(db):
-                sorted_in_pieces.append(values_of(db) != usual)
 
-    assert sorted_in_pieces == [False, False, False, True]
+    def in_pieces() -> bool:
+        with quick_sorting(db):
+            return values_of(db) != usual
+
+    usual = values_of(db)
+    monkeypatch.setattr("seedkeep.pragmas._ROOM", 100 << 20)
+    for name in ("SQLITE_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    with lab_folder() as folder, tmpfs(folder / "small", size="64M") as small:
+        for first, room in ((tmp_path, True), (tmp_path / "missing", True), (small, False)):
+            monkeypatch.setattr("seedkeep.pragmas._USUAL", (str(first), str(tmp_path)))
+            assert in_pieces() == room
+        for name in ("TMPDIR", "SQLITE_TMPDIR"):  # the later goes before the earlier
+            monkeypatch.setattr("seedkeep.pragmas._USUAL", (str(small),))
+            monkeypatch.setenv(name, str(tmp_path))
+            assert in_pieces()
+            monkeypatch.setattr("seedkeep.pragmas._USUAL", (str(tmp_path),))
+            monkeypatch.setenv(name, str(small))
+            assert not in_pieces()
+    monkeypatch.setattr("seedkeep.pragmas._USUAL", (str(tmp_path / "missing"), str(db.path)))
+    assert not in_pieces()

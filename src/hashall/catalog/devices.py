@@ -109,11 +109,12 @@ INODES_BY_BYTES = Index("inodes", "by_bytes_nlink", "sha256, size, nlink", "by_b
 
 def create_index(db: Database, device_id: int, index: Index) -> None:
     """Nothing happens when it is there."""
+    of_table = f"{index.table}_{int(device_id)}"
     name, former = index.names_of(device_id)
     db.execute(f"DROP INDEX IF EXISTS {former}")
     if lacks_index(db, device_id, index):
         with quick_sorting(db):
-            db.execute(f"CREATE INDEX {name} ON {index.table}_{int(device_id)} ({index.columns})")
+            db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {of_table} ({index.columns})")
 
 
 def lacks_index(db: Database, device_id: int, *indexes: Index) -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hashall.catalog.devices import INODES_BY_BYTES, NAMES_BY_INODE
 from hashall.catalog.unions import union_all
+from seedkeep.pragmas import pragmas
 from seedkeep.sqlite import Database
 
 _DECODER = json.JSONDecoder()
@@ -65,20 +66,20 @@ class EqualBytesTable:
     @contextmanager
     def one_look(self) -> Iterator[None]:
         """What is asked inside has one state of the catalog, also while a scan writes to it."""
-        self.db.script(
-            f"""
-            PRAGMA mmap_size={_MAPPED};
-            BEGIN;
-            CREATE TEMP TABLE equal_bytes (
-                number INTEGER PRIMARY KEY, sha256 TEXT, size INTEGER, copies INTEGER
+        with pragmas(self.db, {"main.mmap_size": _MAPPED}):
+            self.db.script(
+                """
+                BEGIN;
+                CREATE TEMP TABLE equal_bytes (
+                    number INTEGER PRIMARY KEY, sha256 TEXT, size INTEGER, copies INTEGER
+                )
+                """
             )
-            """
-        )
-        try:
-            yield
-        finally:
-            if self.db.in_transaction:  # a full disk ends it also for who only reads
-                self.db.script("ROLLBACK")
+            try:
+                yield
+            finally:
+                if self.db.in_transaction:  # a full disk ends it also for who only reads
+                    self.db.script("ROLLBACK")
 
     def parts(self, device_ids: Sequence[int]) -> list[tuple[str, str]]:
         """Ranges of SHA-256 for `groups`: all of them, in their order.
