@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -370,6 +371,29 @@ def test_a_list_loads_nothing_that_it_does_not_need(lab: CatalogLab) -> None:
     assert said == "no duplicates"
     assert "'hashall.duplicate_list'" in modules
     assert [name for name in UNNEEDED if f"'{name}'" in modules] == []
+
+
+def test_a_catalog_that_is_cut_off_while_it_is_read_ends_the_list_with_a_word(
+    lab: CatalogLab,
+) -> None:
+    """As a disk does that fails below it: pages that SQLite has no copy of are gone."""
+    for name in ("a", "b"):
+        lab.write(name, b"film")
+    lab.scan()
+    lab.db.script("PRAGMA wal_checkpoint(TRUNCATE)")
+    code = (
+        "import os, sys\nfrom hashall.catalog.duplicates import EqualBytesTable\n"
+        "from hashall.cli import main\nparts = EqualBytesTable.parts\n"
+        "def cut_off(*asked):\n"
+        f"    os.truncate({str(lab.db_path)!r}, 4096)\n    return parts(*asked)\n"
+        "EqualBytesTable.parts = cut_off\n"
+        f"sys.argv = ['hashall', 'dupes', '--db', {str(lab.db_path)!r}]\nmain()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (-signal.SIGBUS, "")
+    assert "Bus error" in done.stderr
 
 
 FOLDERS = ("", "a", "a/b", "a b", os.fsdecode(b"\xff"))

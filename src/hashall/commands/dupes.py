@@ -57,6 +57,11 @@ def _list_trees(app: App, min_size: int, as_json: bool) -> None:
 
 
 def _list_files(app: App, across: bool, min_size: int, as_json: bool) -> None:
+    import faulthandler
+
+    if not faulthandler.is_enabled():
+        # The catalog is read by mmap: a disk that fails below it would end us without a word.
+        faulthandler.enable(file=2)
     if as_json:
         from hashall.duplicates import find_duplicates
 
